@@ -1,0 +1,105 @@
+"""The table of methods: what the command line, the modules and the documentation offer.
+
+It imports no method, hence no torch, until one is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from spineseg.errors import InputError
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the registry.
+
+    Attributes
+    ----------
+    name : str
+        Machine name, used on the command line and in run manifests.
+    title : str
+        Name for people.
+    task : str
+        What it does: ``"segment"``.
+    module : str
+        Python module with `Settings` (a frozen dataclass), ``fit(data, settings, progress)`` and
+        ``predict(volume, settings, progress)``; a name without a dot lies in `spineseg.methods`.
+    summary : str
+        One sentence.
+    models : tuple of str
+        Names of the weights it loads.
+    limits : str
+        One or two sentences on where it does not work.
+    """
+
+    name: str
+    title: str
+    task: str
+    module: str
+    summary: str
+    models: tuple[str, ...] = ()
+    limits: str = ""
+
+    def load(self) -> ModuleType:
+        """Import the method's module (this may import torch)."""
+        name = self.module if "." in self.module else f"spineseg.methods.{self.module}"
+        return importlib.import_module(name)
+
+    def settings(self, **changes: Any) -> Any:
+        """Return the method's settings, with `changes` to its defaults."""
+        return self.load().Settings(**changes)
+
+    @property
+    def predict(self) -> Callable[..., Any]:
+        """The method's ``predict(volume, settings, progress)``."""
+        function: Callable[..., Any] = self.load().predict
+        return function
+
+    @property
+    def fit(self) -> Callable[..., Any]:
+        """The method's ``fit(data, settings, progress)``."""
+        function: Callable[..., Any] = self.load().fit
+        return function
+
+
+SEGMENT = "segment"
+DEFAULT_SEGMENT = "vertebra-unet"
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        name=DEFAULT_SEGMENT,
+        title="Vertebrae in CT (residual U-Net)",
+        task=SEGMENT,
+        module="vertebra_unet",
+        summary="Finds the spine, outlines each vertebra in CT and names its level.",
+        models=("vertebra-unet",),
+        limits=(
+            "CT only. Trained on digital spines: fused, operated or strongly deformed vertebrae, "
+            "and slices thicker than 5 mm, need a careful look."
+        ),
+    ),
+)
+
+
+def names(task: str | None = None) -> tuple[str, ...]:
+    """Return the names of the methods of a task, or of all of them."""
+    return tuple(m.name for m in METHODS if task is None or m.task == task)
+
+
+def get(name: str) -> Method:
+    """Return the method called `name`.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    for method in METHODS:
+        if method.name == name:
+            return method
+    raise InputError(f"There is no method called “{name}”.", f"Choose one of: {', '.join(names())}.")
