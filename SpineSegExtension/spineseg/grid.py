@@ -102,8 +102,7 @@ class Grid:
         """Three letters: the direction in which i, j and k increase, e.g. "LPS"."""
         axis_of = self._world_axes()
         return "".join(
-            _CODES[world][int(self.affine[world, index] > 0)]
-            for index, world in enumerate(axis_of)
+            _CODES[world][int(self.affine[world, index] > 0)] for index, world in enumerate(axis_of)
         )
 
     def ijk_to_ras(self, points: ArrayLike) -> FloatArray:

@@ -284,9 +284,7 @@ def by_verse(label: int) -> Level:
 def is_vertebra(label: int) -> bool:
     """Whether `label` of a vertebra map is one vertebra, of a known or an unsure level."""
     label = int(label)
-    return FIRST_UNSURE <= label <= LAST_UNSURE or (
-        label in _BY_VERSE and label != SACRUM.verse
-    )
+    return FIRST_UNSURE <= label <= LAST_UNSURE or (label in _BY_VERSE and label != SACRUM.verse)
 
 
 def display_name(label: int) -> str:

@@ -34,9 +34,7 @@ _SLAB_VOXELS = 12_000_000
 _MOST_THREADS = 4
 
 
-def resample(
-    volume: Volume, grid: Grid, order: int, fill: float, rounded: bool = True
-) -> Volume:
+def resample(volume: Volume, grid: Grid, order: int, fill: float, rounded: bool = True) -> Volume:
     """Sample `volume` on `grid` (any orientation), slab by slab.
 
     Parameters

@@ -183,9 +183,7 @@ class Volume:
         array[lo[0] : hi[0], lo[1] : hi[1], lo[2] : hi[2]] = block.array
         return self.like(array)
 
-    def resampled(
-        self, spacing_ijk: Sequence[float], order: int = 1, fill: float = 0.0
-    ) -> Volume:
+    def resampled(self, spacing_ijk: Sequence[float], order: int = 1, fill: float = 0.0) -> Volume:
         """Return the volume at another spacing, with the same directions, centre and type.
 
         Parameters
@@ -215,9 +213,7 @@ class Volume:
                 result = resampling.resample(result, grid, order, fill, rounded=False)
         return result.like(resampling.as_type(result.array, dtype))
 
-    def resampled_like(
-        self, grid: Volume | Grid, order: int = 1, fill: float = 0.0
-    ) -> Volume:
+    def resampled_like(self, grid: Volume | Grid, order: int = 1, fill: float = 0.0) -> Volume:
         """Return the volume on another grid of any orientation; `order` as in `resampled`.
 
         Voxels of `grid` that lie outside this volume get `fill`.
