@@ -34,7 +34,9 @@ def choose_device(name: str | None = None) -> torch.device:
     InputError
         No such device is present.
     """
-    torch = _torch()
+    _need_torch()
+    import torch
+
     if name is None or name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -60,7 +62,9 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
 
     That is on CUDA cards that have it and on CPUs with avx512_bf16 or AMX; float32 otherwise.
     """
-    torch = _torch()
+    _need_torch()
+    import torch
+
     quick = (
         torch.cuda.is_bf16_supported()
         if device.type == "cuda"
@@ -68,7 +72,7 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
     )
     if not quick:
         return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)  # type: ignore[no-any-return]
+    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 @lru_cache(maxsize=1)
@@ -91,8 +95,8 @@ def describe() -> dict[str, Any]:
         "cpu_bf16": cpu_has_bf16(),
     }
     try:
-        torch = _torch()
-    except DependencyError:
+        import torch
+    except ImportError:
         return {**facts, "torch": None, "device": "cpu"}
     device = choose_device()
     facts.update(torch=torch.__version__, threads=torch.get_num_threads(), device=str(device))
@@ -101,13 +105,12 @@ def describe() -> dict[str, Any]:
     return facts
 
 
-def _torch() -> Any:
+def _need_torch() -> None:
     try:
-        import torch
+        import torch  # noqa: F401
     except ImportError as error:
         raise DependencyError(
             "PyTorch is not installed.",
             "Install it with: pip install torch (in Slicer: with the PyTorch extension).",
             str(error),
         ) from error
-    return torch

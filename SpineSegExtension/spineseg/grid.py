@@ -95,7 +95,7 @@ class Grid:
     def center(self) -> FloatArray:
         """RAS mm of the middle of the grid's box."""
         middle = (np.array(self.shape[::-1]) - 1) / 2
-        return self.ijk_to_ras(middle[None])[0]
+        return np.asarray(self.ijk_to_ras(middle[None])[0])
 
     @property
     def orientation(self) -> str:
@@ -114,7 +114,8 @@ class Grid:
         """Map N×3 RAS mm to voxel positions (i, j, k), not rounded."""
         points = np.asarray(points, dtype=np.float64)
         shifted = (points - self.affine[:3, 3]).reshape(-1, 3)
-        return np.linalg.solve(self.affine[:3, :3], shifted.T).T.reshape(points.shape)
+        solved = np.linalg.solve(self.affine[:3, :3], shifted.T).T
+        return np.asarray(solved.reshape(points.shape), dtype=np.float64)
 
     def corners(self) -> FloatArray:
         """8×3 RAS mm: the outer corners of the box that the voxels fill."""

@@ -60,7 +60,8 @@ def resample(volume: Volume, grid: Grid, order: int, fill: float, rounded: bool 
     kind = _work_type(volume.dtype, order)
     out_kind = volume.dtype if rounded or order == 0 else kind
     result = np.empty(grid.shape, dtype=out_kind)
-    step = np.linalg.solve(volume.affine[:3, :3], grid.affine[:3, :3])
+    moves = np.linalg.solve(volume.affine[:3, :3], grid.affine[:3, :3])
+    step = np.asarray(moves, dtype=np.float64)
     sigma = smoothing_sigma(step) if order == 1 else np.zeros(3)
     depth = _slab_depth(volume, grid, step)
     for start in range(0, grid.shape[0], depth):

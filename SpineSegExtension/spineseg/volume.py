@@ -54,7 +54,7 @@ class Volume:
                 f"The image's voxels are of type {voxels.dtype}, not single numbers.",
                 "Export it in grey values (not colour).",
             )
-        self._grid = Grid(voxels.shape, np.asarray(affine))  # type: ignore[arg-type]  # checks it
+        self._grid = Grid(voxels.shape, np.asarray(affine))  # which checks both
         self._array = voxels
 
     def __repr__(self) -> str:

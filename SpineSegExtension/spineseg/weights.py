@@ -116,7 +116,7 @@ class ModelCard:
         """Say what the card lacks or has of the wrong kind; empty if nothing."""
         found = []
         for f in fields(self):
-            value, kind = getattr(self, f.name), f.type.split("[")[0]  # type: ignore[union-attr]
+            value, kind = getattr(self, f.name), f.type.split("[")[0]
             if not isinstance(value, {"str": str, "int": int, "list": list, "dict": dict}[kind]):
                 found.append(f"{f.name} is not of type {kind}")
         if found:
