@@ -1,0 +1,1 @@
+"""Files in and out: scans, label maps, segmentations, meshes and landmarks."""
