@@ -18,7 +18,7 @@ TIERS = {"unit", "mrml", "contract", "widgets", "web"}
 REALDATA = Path(os.environ.get("SPINESEG_REALDATA") or ROOT / "../shared/data").resolve()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def load_dev() -> ModuleType:
     """Import dev.py, which is no part of the package."""
     spec = importlib.util.spec_from_file_location("spineseg_dev", ROOT / "dev.py")
@@ -29,7 +29,7 @@ def load_dev() -> ModuleType:
     return module
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def has_gl() -> bool:
     """Try an off-screen picture in a child: without GL libraries VTK may crash."""
     return bool(load_dev().graphics_work())
@@ -94,6 +94,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(tier)
         for needed in {"realdata", "gl"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(needed)
+
+
+@pytest.fixture(scope="session")
+def dev() -> ModuleType:
+    """The script at the root, as a module."""
+    return load_dev()
 
 
 @pytest.fixture(scope="session")
