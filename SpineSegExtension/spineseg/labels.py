@@ -133,26 +133,25 @@ class SubRegion(IntEnum):
     DISC = 100
 
 
-# Okabe and Ito's palette for all kinds of colour vision (jfly.uni-koeln.de/color), ordered so
-# that neighbours differ in lightness too. Each turn through it is mixed with white or black.
+# Okabe and Ito's palette for all kinds of colour vision (jfly.uni-koeln.de/color). Light and
+# dark tones alternate down the spine, and the order is the one whose neighbours, also seen with
+# protanopia, deuteranopia or tritanopia, differ most (searched; a test keeps it so).
 _PALETTE: tuple[Color, ...] = (
-    (0, 114, 178),
     (240, 228, 66),
+    (0, 158, 115),
     (213, 94, 0),
     (86, 180, 233),
-    (204, 121, 167),
-    (0, 158, 115),
     (230, 159, 0),
+    (204, 121, 167),
+    (0, 114, 178),
 )
 _WHITE: Color = (255, 255, 255)
-_TONES: tuple[tuple[Color, float], ...] = (
-    (_WHITE, 0.0),
-    (_WHITE, 0.35),
-    ((0, 0, 0), 0.25),
-    (_WHITE, 0.6),
-)
+_BLACK: Color = (0, 0, 0)
 _GREY: Color = (150, 150, 150)
 _SACRUM_COLOR: Color = (235, 225, 205)
+# For each two turns through the palette: how much white or black is mixed in.
+_LIGHT = (0.3, 0.6)
+_DARK = (0.35, 0.6)
 
 
 def _mixed(color: Color, other: Color, part: float) -> Color:
@@ -161,8 +160,11 @@ def _mixed(color: Color, other: Color, part: float) -> Color:
 
 
 def _table_color(index: int) -> Color:
-    turn, place = divmod(index, len(_PALETTE))
-    return _mixed(_PALETTE[place], *_TONES[turn % len(_TONES)])
+    color = _PALETTE[index % len(_PALETTE)]
+    strength = index // (2 * len(_PALETTE)) % 2
+    if index % 2:
+        return _mixed(color, _BLACK, _DARK[strength])
+    return _mixed(color, _WHITE, _LIGHT[strength])
 
 
 # name, VerSe (= TPTBox), TotalSegmentator, SNOMED CT, region; from the head down.
@@ -216,10 +218,10 @@ TOTALSEGMENTATOR_TO_VERSE: dict[int, int] = {
 """Turns TotalSegmentator's labels into VerSe ids; its S1 becomes part of the sacrum."""
 
 _STRUCTURE_ROWS: tuple[tuple[SubRegion, str, Color, str | None], ...] = (
-    (SubRegion.ARCH, "vertebral arch", _PALETTE[4], "40265002"),
-    (SubRegion.SPINOUS, "spinous process", _PALETTE[2], "55678000"),
-    (SubRegion.TRANSVERSE_LEFT, "left transverse process", _PALETTE[3], "73400003"),
-    (SubRegion.TRANSVERSE_RIGHT, "right transverse process", _PALETTE[0], "73400003"),
+    (SubRegion.ARCH, "vertebral arch", (204, 121, 167), "40265002"),
+    (SubRegion.SPINOUS, "spinous process", (213, 94, 0), "55678000"),
+    (SubRegion.TRANSVERSE_LEFT, "left transverse process", (86, 180, 233), "73400003"),
+    (SubRegion.TRANSVERSE_RIGHT, "right transverse process", (0, 114, 178), "73400003"),
     (SubRegion.SUPERIOR_ARTICULAR_LEFT, "left superior articular process", (240, 228, 66),
      "317665004"),
     (SubRegion.SUPERIOR_ARTICULAR_RIGHT, "right superior articular process", (190, 178, 30),
@@ -314,7 +316,7 @@ def label_by_display_name(name: str) -> int:
 def color_of(label: int) -> Color:
     """Return the colour (RGB, 0–255) of `label` of a vertebra map; background is black.
 
-    Unsure levels take the table's colours, paler, so that neighbours still differ.
+    Unsure levels take the table's colours, greyer, so that neighbours still differ.
     """
     label = int(label)
     if label in _BY_VERSE:
@@ -322,7 +324,8 @@ def color_of(label: int) -> Color:
     if label == BACKGROUND:
         return (0, 0, 0)
     if FIRST_UNSURE <= label <= LAST_UNSURE:
-        return _mixed(_PALETTE[(label - FIRST_UNSURE) % len(_PALETTE)], _GREY, 0.3)
+        index = (label - FIRST_UNSURE) % (2 * len(_PALETTE))
+        return _mixed(_table_color(index), _GREY, 0.3)
     return _GREY
 
 
