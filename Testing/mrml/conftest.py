@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("slicer", reason="the mrml tier needs slicer-core")
-
 from headless import HeadlessApplication
 from nodecases import AFFINES
 

@@ -1,0 +1,139 @@
+"""Which Python packages and weights the work needs, what is missing, and how to get it.
+
+Slicer's own Python brings numpy, scipy, SimpleITK, vtk and pydicom. The rest is large and is
+installed at first use, after one question that states its size: torch through the PyTorch
+extension, which picks the build for the graphics card, and the small ones with pip.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from spineseg.errors import DependencyError
+
+from SpineSegMRML.i18n import tr as _
+
+__all__ = ["PACKAGES", "Package", "install", "missing", "question", "versions", "weightsReport"]
+
+PYTORCH_EXTENSION = "PyTorch"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that segmenting needs.
+
+    Attributes
+    ----------
+    module : str
+        Name to import.
+    requirement : str
+        Name and versions for pip.
+    megabytes : int
+        About what its installation downloads, with all that it needs (measured on Linux).
+    throughExtension : bool
+        Installed through the PyTorch extension, not with pip.
+    """
+
+    module: str
+    requirement: str
+    megabytes: int
+    throughExtension: bool = False
+
+
+PACKAGES = (
+    Package("torch", "torch>=2.8", 2500, throughExtension=True),
+    Package("safetensors", "safetensors>=0.4.5", 1),
+    Package("skimage", "scikit-image>=0.24", 30),
+)
+
+
+def missing(packages: Sequence[Package] = PACKAGES) -> list[Package]:
+    """Return the packages that are not installed. None of them is imported to find out."""
+    return [p for p in packages if importlib.util.find_spec(p.module) is None]
+
+
+def versions(packages: Sequence[Package] = PACKAGES) -> dict[str, str]:
+    """Return the installed version of each package, by its name for pip; "" if it is missing."""
+    result = {}
+    for package in packages:
+        name = _nameOf(package)
+        try:
+            result[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            result[name] = ""
+    return result
+
+
+def _nameOf(package: Package) -> str:
+    return package.requirement.partition(">")[0]
+
+
+def question(packages: Sequence[Package]) -> str:
+    """Return the one question to ask before `packages` are installed; it states their size."""
+    names = ", ".join(_nameOf(package) for package in packages)
+    size = sum(package.megabytes for package in packages)
+    text = f"{size / 1000:.1f} GB" if size >= 1000 else f"{size} MB"
+    return _(
+        "Segmenting needs {names}. Install it now? Up to {size} will be downloaded once, into "
+        "Slicer's own folder; this takes some minutes."
+    ).format(names=names, size=text)
+
+
+def install(
+    packages: Sequence[Package],
+    pip: Callable[[str], object],
+    torchInstaller: Callable[[str], object] | None,
+) -> None:
+    """Install packages.
+
+    Parameters
+    ----------
+    packages : sequence of Package
+    pip : callable
+        Installs a requirement, such as `slicer.util.pip_install`.
+    torchInstaller : callable or None
+        Installs torch in the versions that it is given (">=2.8"), as the PyTorch extension does;
+        None if that extension is not there.
+
+    Raises
+    ------
+    DependencyError
+        The PyTorch extension is needed and missing, or an installation failed.
+    """
+    for package in packages:
+        if package.throughExtension and torchInstaller is None:
+            raise DependencyError(
+                _("The {name} extension is not installed.").format(name=PYTORCH_EXTENSION),
+                _("Install it with Slicer's Extensions Manager, restart Slicer and try again."),
+            )
+    for package in packages:
+        try:
+            if package.throughExtension and torchInstaller is not None:
+                name = _nameOf(package)
+                torchInstaller(package.requirement.removeprefix(name))
+            else:
+                pip(package.requirement)
+        # Installers raise what they like; all of it means the same to the user.
+        except Exception as error:
+            raise DependencyError(
+                _("{name} could not be installed.").format(name=package.requirement),
+                _("Check the network connection and the free disk space, then try again."),
+                str(error),
+            ) from error
+    importlib.invalidate_caches()
+    left = missing(packages)
+    if left:
+        raise DependencyError(
+            _("{name} was not installed.").format(name=left[0].requirement),
+            _("Try again, or install it by hand in Slicer's Python console."),
+        )
+
+
+def weightsReport() -> list[tuple[str, bool, str]]:
+    """Return name, whether it is sound, and a sentence for each model that ships."""
+    from spineseg import weights
+
+    return [(name, ok, text) for name, ok, text in weights.verify()]

@@ -1,0 +1,185 @@
+"""A segmentation in a child process, for a scan that lies in a volume node.
+
+The child reads and writes files in a temporary folder; nodes are touched by nobody but the caller.
+While it runs, a callable of the caller's is called about twenty times a second: a front end handles
+its events there, so that its windows live and its Cancel button works.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spineseg.errors import SpineSegError
+from spineseg.progress import CancelToken, Progress
+from spineseg.result import Vertebra
+from spineseg.volume import Volume
+
+from SpineSegMRML.i18n import tr as _
+
+__all__ = ["JobOutcome", "Report", "describe", "pythonExecutable", "segmentInChild"]
+
+FIRST_ESTIMATE = 0.05
+"""Fraction of the work before which the time left is not estimated."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far a job is.
+
+    Attributes
+    ----------
+    stage, text : str
+        What it does.
+    fraction : float
+        0 to 1, of the whole job.
+    elapsed : float
+        Seconds since the job was started.
+    left : float or None
+        Seconds that it will still take if it goes on like this; None while nobody can tell.
+    """
+
+    stage: str
+    fraction: float
+    text: str
+    elapsed: float
+    left: float | None
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """What the child made.
+
+    Attributes
+    ----------
+    labelVolume : Volume
+        uint8 label map (k, j, i) with the shape of the volume that was given.
+    vertebrae : list of Vertebra
+        From the top to the bottom; centroids in RAS mm of the world.
+    warnings : list of str
+        One sentence for everything that makes the result doubtful.
+    seconds : float
+        What the job took.
+    """
+
+    labelVolume: Volume
+    vertebrae: list[Vertebra]
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def pythonExecutable() -> str:
+    """Return the Python for child processes: PythonSlicer inside Slicer, else this one."""
+    return shutil.which("PythonSlicer") or sys.executable
+
+
+def describe(report: Report) -> str:
+    """Return one line for a user: what is done, how far, and about how long it will take."""
+    line = report.text or report.stage
+    if report.left is None:
+        return line
+    if report.left < 90:
+        left = _("about {n} s left").format(n=max(1, round(report.left)))
+    else:
+        left = _("about {n} min left").format(n=round(report.left / 60))
+    return f"{line} – {left}"
+
+
+def segmentInChild(
+    volume: Volume,
+    method: str,
+    settings: Mapping[str, Any] | None = None,
+    onProgress: Callable[[Report], None] | None = None,
+    token: CancelToken | None = None,
+    command: Sequence[str] | None = None,
+) -> JobOutcome:
+    """Segment a volume in a child process and wait for the result.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan, affine to the world's RAS.
+    method : str
+        Row of the registry.
+    settings : mapping, optional
+        Changes to the method's settings.
+    onProgress : callable, optional
+        Called in this thread about every 50 ms, also while there is no news.
+    token : CancelToken, optional
+        Cancelling it ends the child and all its children.
+    command : sequence of str, optional
+        The worker's command, to which the job file is added; by default ours.
+
+    Raises
+    ------
+    SpineSegError
+        What the child reported, as the same class.
+    CancelledError
+        The token was cancelled.
+    """
+    from spineseg.io.images import read_volume, write_volume
+    from spineseg.segment import LABELS
+    from spineseg.workerclient import run_job
+
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="spineseg-slicer-") as name:
+        folder = Path(name)
+        scan = folder / "scan.nii"  # not compressed: the disk is faster than gzip
+        write_volume(volume, scan)
+        job = {
+            "scan": str(scan),
+            "output": str(folder / "result"),
+            "method": method,
+            "settings": dict(settings or {}),
+            "parts": [LABELS],
+        }
+        progress = Progress(_reporter(started, onProgress), token)
+        result = run_job(job, progress, python=pythonExecutable(), command=command)
+        labelVolume = read_volume(result.folder / LABELS)
+    if labelVolume.shape != volume.shape:
+        raise SpineSegError(
+            _("The result does not lie on the scan's grid."),
+            _("Please report this."),
+            f"{labelVolume.shape} against {volume.shape} voxels (k, j, i)",
+        )
+    return JobOutcome(
+        volume.like(labelVolume.array),
+        [vertebraFromEvent(item) for item in result.event.get("vertebrae", [])],
+        [str(text) for text in result.event.get("warnings", [])],
+        time.monotonic() - started,
+    )
+
+
+def vertebraFromEvent(item: Mapping[str, Any]) -> Vertebra:
+    """Return a vertebra of the worker's result event."""
+    values = dict(item)
+    values["centroid"] = tuple(values["centroid"])
+    return Vertebra(**values)
+
+
+def _reporter(
+    started: float, onProgress: Callable[[Report], None] | None
+) -> Callable[[str, float, str], None] | None:
+    if onProgress is None:
+        return None
+    # The time of the end is estimated anew only with news: between patches it would run away.
+    seen = -1.0
+    end: float | None = None
+
+    def report(stage: str, fraction: float, text: str) -> None:
+        nonlocal seen, end
+        now = time.monotonic()
+        if fraction != seen:
+            seen = fraction
+            if fraction >= FIRST_ESTIMATE:
+                end = now + (now - started) * (1 - fraction) / fraction
+        left = None if end is None else max(0.0, end - now)
+        onProgress(Report(stage, fraction, text, now - started, left))
+
+    return report

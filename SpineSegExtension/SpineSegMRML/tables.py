@@ -1,0 +1,82 @@
+"""Table nodes of what was measured, a unit with every measure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import slicer
+import vtk
+from spineseg import labels
+from spineseg.result import Vertebra
+
+from SpineSegMRML.i18n import tr as _
+
+__all__ = ["addVertebraTable", "setVertebraTable"]
+
+
+def setVertebraTable(tableNode: Any, vertebrae: Sequence[Vertebra]) -> None:
+    """Fill a table node with a row for each vertebra, from the top to the bottom.
+
+    Column names are for programs and stay as they are; titles are for people and are translated.
+    A height that could not be measured is NaN.
+
+    Parameters
+    ----------
+    tableNode : vtkMRMLTableNode
+        What it held before is replaced.
+    vertebrae : sequence of Vertebra
+    """
+    wasModified = tableNode.StartModify()
+    tableNode.RemoveAllColumns()
+    _addColumn(tableNode, "Level", _("Level"), [labels.display_name(v.label) for v in vertebrae])
+    _addColumn(tableNode, "Volume", _("Volume"), [_number(v.volume_ml) for v in vertebrae], "mL")
+    heights = [v.heights_mm or {} for v in vertebrae]
+    for key, name, title in (
+        ("anterior", "AnteriorHeight", _("Anterior height")),
+        ("middle", "MiddleHeight", _("Middle height")),
+        ("posterior", "PosteriorHeight", _("Posterior height")),
+    ):
+        _addColumn(tableNode, name, title, [_number(h.get(key)) for h in heights], "mm")
+    _addColumn(
+        tableNode,
+        "Complete",
+        _("Complete"),
+        [_("yes") if v.complete else _("cut") for v in vertebrae],
+    )
+    _addColumn(
+        tableNode,
+        "Confidence",
+        _("Confidence"),
+        [100 * _number(v.confidence) for v in vertebrae],
+        "%",
+    )
+    tableNode.SetUseColumnTitleAsColumnHeader(True)
+    tableNode.SetLocked(True)
+    tableNode.EndModify(wasModified)
+
+
+def addVertebraTable(scene: Any, vertebrae: Sequence[Vertebra], name: str) -> Any:
+    """Add a vtkMRMLTableNode with a row for each vertebra to `scene`; see `setVertebraTable`."""
+    node = slicer.vtkMRMLTableNode()
+    node.SetName(scene.GenerateUniqueName(name))
+    setVertebraTable(node, vertebrae)
+    return scene.AddNode(node)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else round(float(value), 2)
+
+
+def _addColumn(
+    tableNode: Any, name: str, title: str, values: Sequence[Any], unit: str = ""
+) -> None:
+    array = vtk.vtkDoubleArray() if unit else vtk.vtkStringArray()
+    array.SetName(name)
+    for value in values:
+        array.InsertNextValue(value)
+    tableNode.AddColumn(array)
+    tableNode.SetColumnTitle(name, f"{title} ({unit})" if unit else title)
+    if unit:
+        tableNode.SetColumnUnitLabel(name, unit)
