@@ -1,0 +1,1 @@
+"""Planes, curves and surfaces."""
