@@ -10,22 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spineseg.io.images import read_volume
-    from spineseg.segment import save, segment
+    from spineseg.pipeline import save, segment
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "read_volume", "save", "segment"]
 
-_LAZY = {"read_volume": "spineseg.io.images", "save": "spineseg.segment"}
+_LAZY = {
+    "read_volume": "spineseg.io.images",
+    "save": "spineseg.pipeline",
+    "segment": "spineseg.pipeline",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public function at its first use (PEP 562)."""
-    if name == "segment":
-        # The submodule has its function's name: importing it binds the module here, so the
-        # function is put back over it.
-        function = import_module("spineseg.segment").segment
-        globals()[name] = function
-        return function
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -102,4 +102,5 @@ def get(name: str) -> Method:
     for method in METHODS:
         if method.name == name:
             return method
-    raise InputError(f"There is no method called “{name}”.", f"Choose one of: {', '.join(names())}.")
+    known = ", ".join(names())
+    raise InputError(f"There is no method called “{name}”.", f"Choose one of: {known}.")

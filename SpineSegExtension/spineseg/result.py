@@ -23,7 +23,7 @@ class Vertebra:
     centroid : tuple of float
         Centre of the vertebral body, RAS mm.
     volume_ml : float or None
-        Volume of its voxels in mL; None until `spineseg.segment.segment` has measured it.
+        Volume of its voxels in mL; None until `spineseg.pipeline.segment` has measured it.
     heights_mm : mapping of str to float, or None
         Heights of its body at the front, in the middle and at the back (``"anterior"``,
         ``"middle"``, ``"posterior"``), mm; None when they could not be measured.

@@ -41,7 +41,7 @@ SLAB_MM = (-3.0, -1.5, 0.0, 1.5, 3.0)  # planes averaged: calms voxel steps, sta
 DEPTH_MM = (8.0, 55.0)  # plausible depth of a body, from C3 to a large osteophytic L5
 HEIGHT_MM = (2.0, 55.0)  # a crushed body up to a tall lumbar one
 ZONES = {"anterior": (0.05, 0.15), "middle": (0.45, 0.55), "posterior": (0.85, 0.95)}
-WITHOUT_BODY = ("C1", "C2")
+WITHOUT_BODY = tuple(v.name for v in labels.VERTEBRAE[:2])  # C1 has none, C2 has the dens
 
 
 def spine_directions(centroids: Points) -> Points:
@@ -97,7 +97,8 @@ def body_heights(
     Returns
     -------
     dict of str to float, or None
-        ``anterior``, ``middle`` and ``posterior`` in mm; None where the body can't be told apart or its size is implausible.
+        ``anterior``, ``middle`` and ``posterior`` in mm. None where the body can't be told apart
+        or its size is implausible.
     """
     centre = np.asarray(centroid, dtype=float)
     up = np.asarray(direction, dtype=float)
@@ -106,11 +107,8 @@ def body_heights(
     front = _anterior(mask, centre, up)
     if front is None:
         return None
-    section = _section(mask if body is None else body, centre, front, up)
-    section = _piece_at_centre(section)
-    if section is None:
-        return None
-    return _heights_of(section)
+    section = _piece_at_centre(_section(mask if body is None else body, centre, front, up))
+    return None if section is None else _heights_of(section)
 
 
 def _anterior(mask: Volume, centre: Points, up: Points) -> Points | None:
@@ -121,7 +119,7 @@ def _anterior(mask: Volume, centre: Points, up: Points) -> Points | None:
     default = np.array([0.0, 1.0, 0.0]) - up[1] * up
     if np.linalg.norm(default) < 0.2:  # the spine runs front to back: not a standing axis at all
         return None
-    default /= np.linalg.norm(default)
+    default = np.asarray(default / np.linalg.norm(default))
     # Voxels farther back than a body reaches are posterior parts: their mean shows the midline.
     distance = -(offsets @ default)
     behind = offsets[distance > 0.5 * max(float(distance.max()), 1e-6)]
@@ -216,8 +214,9 @@ def measure_vertebrae(
         padded = mask.pad((1, 1, 1), (1, 1, 1), 0)
         body = None
         if bodies is not None:
-            part = mask.like(((bodies.crop(lo, hi).array != 0) & (mask.array != 0)).astype(np.uint8))
-            body = part.pad((1, 1, 1), (1, 1, 1), 0) if part.array.any() else None
+            inside = (bodies.crop(lo, hi).array != 0) & (mask.array != 0)
+            if inside.any():
+                body = mask.like(inside.astype(np.uint8)).pad((1, 1, 1), (1, 1, 1), 0)
         heights = vertebra.heights_mm
         has_body = vertebra.level not in WITHOUT_BODY and vertebra.label != labels.SACRUM.verse
         if heights is None and vertebra.complete and has_body:

@@ -1,0 +1,344 @@
+"""The command ``spineseg``.
+
+Progress and messages go to standard error; the last line on standard output is the path of what
+was made, so that scripts can take it from there. Exit codes are in `spineseg.errors.ExitCode`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+import spineseg
+from spineseg import registry
+from spineseg.errors import CancelledError, ExitCode, InputError, SpineSegError, WeightsError
+from spineseg.jobs import SegmentJob, readable, run_segment
+from spineseg.progress import CancelToken, Progress
+
+app = typer.Typer(
+    help="From a CT of the spine to labelled vertebrae, models and a report. Not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+models_app = typer.Typer(help="The trained models that ship.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+LINE_EVERY = 0.1  # of the work: how often a line is printed where there is no terminal
+
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the details of an error, and the traceback.")
+]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the result.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"spineseg {spineseg.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """From a CT of the spine to labelled vertebrae, models and a report. Not a medical device."""
+
+
+@app.command("segment")
+def segment_command(
+    scan: Annotated[
+        Path, typer.Argument(help="CT: NIfTI, NRRD or MetaImage file, or a DICOM folder.")
+    ],
+    output: Output,
+    method: Annotated[
+        str, typer.Option(help="How: " + ", ".join(registry.names(registry.SEGMENT)) + ".")
+    ] = registry.DEFAULT_SEGMENT,
+    series: Annotated[
+        str | None, typer.Option(help="Series Instance UID, if the folder holds several.")
+    ] = None,
+    mesh_format: Annotated[str, typer.Option(help="Surface models: stl, obj or ply.")] = "stl",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that were edited or made by others.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Label the vertebrae of a CT and write label map, models, report and run manifest.
+
+    Other files in the folder stay. An earlier result there is replaced unless it was edited.
+    """
+    with work(debug) as progress:
+        done = run_segment(
+            SegmentJob(
+                scan=str(scan),
+                output=str(output),
+                method=method,
+                series=series,
+                mesh_format=mesh_format,
+                overwrite=overwrite,
+            ),
+            progress,
+        )
+    for warning in done.result.warnings:
+        note(f"Note: {warning}")
+    names = [v.level or "?" for v in done.result.vertebrae]
+    note(f"{len(names)} vertebrae: {', '.join(names)}" if names else "No vertebra was found.")
+    print((done.folder / "report.html").absolute())
+
+
+@app.command("phantom")
+def phantom_command(
+    output: Output,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same patient.")] = 0,
+    cobb: Annotated[
+        float | None, typer.Option(help="Scoliosis, Cobb angle in degrees; else by the seed.")
+    ] = None,
+    levels: Annotated[str, typer.Option(help="First and last level shown, as T10-L5.")] = "C1-L5",
+    spacing: Annotated[float, typer.Option(help="Voxel size in mm.")] = 2.0,
+    slices: Annotated[
+        float | None, typer.Option("--slice", help="Slice distance in mm, if another.")
+    ] = None,
+    kyphosis: Annotated[float | None, typer.Option(help="T1–T12 angle in degrees.")] = None,
+    lordosis: Annotated[float | None, typer.Option(help="L1–S1 angle in degrees.")] = None,
+    fracture: Annotated[
+        list[str] | None,
+        typer.Option(help="LEVEL[:wedge|biconcave|crush[:LOSS]], as L1:wedge:0.4; repeatable."),
+    ] = None,
+    lesion: Annotated[
+        list[str] | None,
+        typer.Option(help="LEVEL[:lytic|blastic|mixed[:RADIUS]], as T12:lytic:8; repeatable."),
+    ] = None,
+    metal: Annotated[list[str] | None, typer.Option(help="Level with screws; repeatable.")] = None,
+    t13: Annotated[bool, typer.Option("--t13", help="With a 13th thoracic vertebra.")] = False,
+    l6: Annotated[bool, typer.Option("--l6", help="With a 6th lumbar vertebra.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Make a digital patient: a CT with known answers."""
+    with work(debug) as progress:
+        from spineseg.phantom import write_phantom
+        from spineseg.phantom.settings import Fracture, Lesion, PhantomSettings
+
+        settings = PhantomSettings(
+            spacing_mm=spacing,
+            slice_mm=slices,
+            levels=level_range(levels),
+            cobb_deg=cobb,
+            kyphosis_deg=kyphosis,
+            lordosis_deg=lordosis,
+            fractures=tuple(Fracture(*at_level(text)) for text in fracture or ()),
+            lesions=tuple(Lesion(*at_level(text)) for text in lesion or ()),
+            metal=tuple(level_name(text) for text in metal or ()),
+            t13=t13,
+            l6=l6,
+        )
+        write_phantom(output, settings, seed, progress)
+    print(output.absolute())
+
+
+@app.command("train")
+def train_command(
+    method: Annotated[str, typer.Argument(help="Which: " + ", ".join(registry.names()) + ".")],
+    output: Output,
+    hours: Annotated[float, typer.Option(min=0.0, help="Time to train.")] = 2.0,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with real label maps to add; else digital spines.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in the output folder.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; else chosen.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Train a method again, on digital spines; the model's card has the command that was used."""
+    with work(debug) as progress:
+        row = registry.get(method)
+        chosen: dict[str, Any] = {"output": output, "hours": hours, "resume": resume}
+        row.load().fit(data, {**chosen, "device": device}, progress)
+    print(output.absolute())
+
+
+@models_app.command("list")
+def models_list(debug: Debug = False) -> None:
+    """List the models and what each was trained on."""
+    with work(debug):
+        from spineseg.weights import list_models
+
+        cards = list_models()
+    table = Table("Name", "Version", "Method", "MB", "Trained on")
+    for card in cards:
+        data = "; ".join(f"{d['name']} ({d['n']})" for d in card.training_data)
+        row = (card.name, card.version, card.method, f"{card.size_bytes / 1e6:.1f}", data)
+        table.add_row(*(escape(text) for text in row))
+    if cards:
+        Console().print(table)
+    else:
+        note("No model is installed.")
+
+
+@models_app.command("verify")
+def models_verify(debug: Debug = False) -> None:
+    """Check that the models are complete and undamaged."""
+    with work(debug):
+        from spineseg.weights import verify
+
+        rows = verify()
+        for name, _, text in rows:
+            print(f"{name}: {text}")
+        bad = [name for name, ok, _ in rows if not ok]
+        if bad or not rows:
+            raise WeightsError(
+                f"Damaged: {', '.join(bad)}." if bad else "No model is installed.",
+                "Install spineseg again.",
+            )
+
+
+def level_name(text: str) -> str:
+    """Return a level's name as the table writes it (C1 … L6)."""
+    from spineseg.labels import VERTEBRAE
+
+    for level in VERTEBRAE:
+        if level.name.lower() == text.strip().lower():
+            return level.name
+    raise InputError(f"“{text}” is no level.", "Levels are C1–C7, T1–T13 and L1–L6.")
+
+
+def level_range(text: str) -> tuple[str, str]:
+    """Return the first and last level of a text such as ``T10-L5`` or ``L3``."""
+    names = [level_name(part) for part in text.replace("–", "-").split("-")]
+    if len(names) > 2:
+        raise InputError(f"“{text}” is no range of levels.", "Write it as T10-L5.")
+    return names[0], names[-1]
+
+
+def at_level(text: str) -> list[Any]:
+    """Return level, kind and size, as far as given, of a text such as ``L1:wedge:0.4``."""
+    parts: list[Any] = text.split(":")
+    parts[0] = level_name(parts[0])
+    try:
+        parts[2:] = [float(part) for part in parts[2:]]
+    except ValueError as error:
+        raise InputError(f"“{text}” does not end with a number.", "As in L1:wedge:0.4.") from error
+    if len(parts) > 3:
+        raise InputError(f"“{text}” has too many parts.", "As in L1:wedge:0.4.")
+    return parts
+
+
+def note(text: str) -> None:
+    """Print a line for people, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def work(debug: bool) -> Iterator[Progress]:
+    """Show progress, let Ctrl-C cancel, and turn every error into a sentence and an exit code."""
+    token = CancelToken()
+    try:
+        with _cancelling(token), _shown(token) as progress:
+            yield progress
+    except (typer.Exit, SystemExit):
+        raise
+    except BaseException as caught:  # noqa: BLE001  users never see a traceback
+        error = CancelledError() if token.cancelled else readable(caught)
+        _tell(error, debug)
+        raise typer.Exit(int(error.exit_code)) from None
+
+
+def _tell(error: SpineSegError, debug: bool) -> None:
+    note(f"Error: {error}" if error.exit_code != ExitCode.CANCELLED else str(error))
+    if debug and error.details:
+        note(error.details)
+    elif error.details and error.exit_code == ExitCode.UNEXPECTED:
+        note("The option --debug shows the details.")
+
+
+@contextmanager
+def _cancelling(token: CancelToken) -> Iterator[None]:
+    """Make the first Ctrl-C (or SIGTERM) cancel at the next step, and the second at once."""
+
+    def stop(number: int, frame: object) -> None:
+        if token.cancelled:
+            raise KeyboardInterrupt
+        token.cancel()
+        # Not print: a signal may arrive while a line is being printed.
+        os.write(2, b"\nStopping ...\n")
+
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    # nohup and some shells' background jobs start a program with a signal ignored: keep that.
+    before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _shown(token: CancelToken) -> Iterator[Progress]:
+    """Give a `Progress` that is a bar on a terminal, and plain lines elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Progress(_Lines(), token)
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("start", total=1.0, visible=False)
+
+        def show(stage: str, fraction: float, text: str) -> None:
+            bar.update(task, completed=fraction, description=text or stage, visible=True)
+
+        yield Progress(show, token)
+
+
+class _Lines:
+    """Prints a line at each new stage and at each tenth of the work."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._tenth = -1
+        self._started = time.monotonic()
+
+    def __call__(self, stage: str, fraction: float, text: str) -> None:
+        tenth = int(fraction / LINE_EVERY)
+        if stage == self._stage and tenth == self._tenth:
+            return
+        self._stage, self._tenth = stage, tenth
+        seconds = time.monotonic() - self._started
+        note(f"{100 * fraction:3.0f} % {seconds:5.0f} s  {stage}" + (f": {text}" if text else ""))
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A Windows console in an old code page must not fail on “ or °.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        app(prog_name="spineseg")
+    except KeyboardInterrupt:
+        sys.exit(int(ExitCode.CANCELLED))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The work behind a command, the same for the terminal and for the worker process."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from spineseg import registry
+from spineseg.errors import (
+    CancelledError,
+    DependencyError,
+    InputError,
+    SpineSegError,
+)
+from spineseg.progress import Progress
+from spineseg.result import SegmentationResult
+
+
+@dataclass(frozen=True)
+class SegmentJob:
+    """What `run_segment` needs; also the content of a worker's job file.
+
+    Attributes
+    ----------
+    scan : str
+        File or DICOM folder.
+    output : str
+        Folder for the result.
+    method : str
+        Row of the registry.
+    series : str or None
+        Series Instance UID, where a DICOM folder holds several.
+    settings : mapping
+        Changes to the method's settings.
+    parts : list of str or None
+        What to write (see `spineseg.pipeline.PARTS`); None for all.
+    mesh_format : str
+        "stl", "obj" or "ply".
+    overwrite : bool
+        Replace files in a folder that is not an earlier, unchanged result.
+    title : str
+        Heading of the report; the scan's name by default.
+    """
+
+    scan: str
+    output: str
+    method: str = registry.DEFAULT_SEGMENT
+    series: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    parts: list[str] | None = None
+    mesh_format: str = "stl"
+    overwrite: bool = False
+    title: str = ""
+
+    @classmethod
+    def from_dict(cls, content: Any) -> SegmentJob:
+        """Return the job that a JSON object describes.
+
+        Raises
+        ------
+        InputError
+            A field is missing, unknown or of another type.
+        """
+        if not isinstance(content, dict):
+            raise InputError("The job is not a JSON object.")
+        content = dict(content)
+        task = content.pop("task", registry.SEGMENT)
+        if task != registry.SEGMENT:
+            raise InputError(f"There is no task called “{task}”.", f"Use “{registry.SEGMENT}”.")
+        unknown = set(content) - {f.name for f in fields(cls)}
+        if unknown:
+            raise InputError(f"The job has unknown fields: {', '.join(sorted(unknown))}.")
+        kinds: dict[str, Any] = {
+            "settings": dict,
+            "parts": (list, type(None)),
+            "series": (str, type(None)),
+            "overwrite": bool,
+        }
+        for name in ("scan", "output"):
+            if not content.get(name):
+                raise InputError(f"The job names no {name}.")
+        for name, value in content.items():
+            if not isinstance(value, kinds.get(name, str)):
+                raise InputError(f"The job's field “{name}” has a wrong type.", "", repr(value))
+        return cls(**content)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished job: the folder with the result, and the result."""
+
+    folder: Path
+    result: SegmentationResult
+
+
+def run_segment(job: SegmentJob, progress: Progress) -> Done:
+    """Read a scan, segment it and save the result.
+
+    The output folder and the method are checked before any long work.
+
+    Raises
+    ------
+    SpineSegError
+        As `spineseg.pipeline.segment` and `spineseg.pipeline.save` say.
+    """
+    from spineseg.io.images import read_volume
+    from spineseg.manifest import sha256_of
+    from spineseg.pipeline import PARTS, check_folder, save, segment
+
+    registry.get(job.method)
+    parts = PARTS if job.parts is None else tuple(job.parts)
+    check_folder(job.output, job.overwrite, parts)
+    scan = Path(job.scan)
+    notes: list[str] = []
+    progress("read", 0.0, scan.name)
+    volume = read_volume(scan, notes, job.series, progress.part(0.0, 0.08))
+    record = sha256_of(scan, _files(scan, job.series))
+    progress("read", 0.1, scan.name)
+    result = segment(volume, job.method, progress.part(0.1, 0.85), job.settings)
+    if notes:
+        result = replace(result, warnings=[*notes, *result.warnings])
+    folder = save(
+        result,
+        volume,
+        job.output,
+        progress.part(0.85, 1.0),
+        method=job.method,
+        inputs=[record],
+        title=job.title or scan.name or str(scan),
+        parts=parts,
+        mesh_format=job.mesh_format,
+        overwrite=job.overwrite,
+    )
+    return Done(folder, result)
+
+
+def _files(scan: Path, series: str | None) -> list[Path] | None:
+    """Return the files of the series that was read from a folder; None for a single file."""
+    if not scan.is_dir():
+        return None
+    from spineseg.io.dicom import choose_series, find_series
+
+    chosen = choose_series(find_series(scan), series)
+    return sorted({plane.path for plane in chosen.slices})
+
+
+def readable(error: BaseException) -> SpineSegError:
+    """Return any exception as an error with a cause, a remedy, details and an exit code."""
+    if isinstance(error, SpineSegError):
+        return error
+    details = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    if isinstance(error, KeyboardInterrupt):
+        return CancelledError()
+    if isinstance(error, MemoryError):
+        from spineseg.pipeline import memory_error
+
+        return memory_error(error)
+    if isinstance(error, ModuleNotFoundError):
+        return DependencyError(
+            f"The Python package “{error.name}” is missing.",
+            "Install spineseg with all its dependencies.",
+            details,
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", -1)):
+        return InputError(
+            "The disk is full.", "Free some space, or write to another disk.", details
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return InputError(
+            f"{error.filename}: {error.strerror or type(error).__name__}.",
+            "Check the name and your rights to it.",
+            details,
+        )
+    return SpineSegError(
+        f"Something unexpected went wrong ({type(error).__name__}: {_first_line(error)}).",
+        "Please report it with the details.",
+        details,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else "no message"

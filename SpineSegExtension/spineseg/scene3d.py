@@ -1,0 +1,239 @@
+"""The 3D picture of a label map, without a screen.
+
+OpenGL is used in a child process only: on a machine without a working driver, opening a render
+window can end the process. If the child fails, the picture is a shaded depth projection computed
+here with numpy.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from spineseg.pictures import RGB, palette, png_of
+from spineseg.slices import label_box
+from spineseg.volume import Volume
+
+Labels = npt.NDArray[np.uint8]
+
+MAX_VOXELS = 6_000_000  # of the reduced label map that is drawn
+FINEST_MM = 1.0
+CHILD_SECONDS = 180
+SIZE = (1000, 900)  # pixels of the rendered picture: width, height
+BACKGROUND = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and how it was made.
+
+    Attributes
+    ----------
+    png : bytes
+    rendered : bool
+        True: surfaces by VTK; False: projections, because there is no working OpenGL here.
+    """
+
+    png: bytes
+    rendered: bool
+
+
+def reduced(segmentation: Volume) -> tuple[Labels, float]:
+    """Return the label map on an upright grid of cubes around the labelled bone.
+
+    Returns
+    -------
+    labels : ndarray, uint8, axes (S, A, R) rising
+        Nearest-neighbour samples.
+    spacing : float
+        Edge of a cube, mm.
+    """
+    low, high = label_box(segmentation, margin_mm=4.0)
+    lengths = np.maximum(high - low, 1.0)
+    spacing = max(FINEST_MM, float(np.prod(lengths) / MAX_VOXELS) ** (1 / 3))
+    counts = np.maximum(1, np.ceil(lengths / spacing)).astype(int) + 1
+    r, a, s = (low[n] + np.arange(counts[n]) * spacing for n in range(3))
+    picture = np.zeros((len(s), len(a), len(r)), dtype=np.uint8)
+    limits = np.array(segmentation.shape)[:, None] - 1
+    plane = np.stack(np.meshgrid(a, r, indexing="ij"), axis=-1).reshape(-1, 2)
+    for row, height in enumerate(s):
+        ras = np.column_stack([plane[:, 1], plane[:, 0], np.full(len(plane), height)])
+        index = np.rint(segmentation.ras_to_ijk(ras)[:, ::-1].T).astype(int)
+        inside = ((index >= 0) & (index <= limits)).all(axis=0)
+        values = segmentation.array[tuple(np.clip(index, 0, limits))]
+        picture[row] = np.where(inside, values, 0).reshape(len(a), len(r))
+    return picture, spacing
+
+
+def render(segmentation: Volume) -> Scene | None:
+    """Return the 3D picture of a label map, or None if it is empty."""
+    picture, spacing = reduced(segmentation)
+    if not picture.any():
+        return None
+    png = _render_in_child(picture, spacing)
+    if png is not None:
+        return Scene(png, rendered=True)
+    return Scene(png_of(projections(picture)), rendered=False)
+
+
+def _render_in_child(picture: Labels, spacing: float) -> bytes | None:
+    """Render with VTK in another process; None if that fails for whatever reason."""
+    if os.environ.get("SPINESEG_NO_GL"):
+        return None
+    package = Path(__file__).resolve().parent.parent
+    path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH", "")]))
+    with tempfile.TemporaryDirectory(prefix="spineseg-") as folder:
+        given, made = Path(folder) / "labels.npz", Path(folder) / "scene.png"
+        np.savez_compressed(given, labels=picture, spacing=spacing)
+        try:
+            child = subprocess.run(
+                [sys.executable, "-m", "spineseg.scene3d", str(given), str(made)],
+                env={**os.environ, "PYTHONPATH": path},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=CHILD_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        if child.returncode != 0 or not made.is_file():
+            return None
+        return made.read_bytes()
+
+
+def draw(picture: Labels, spacing: float, path: Path) -> None:
+    """Render a label map's surfaces from behind and from the left into a PNG file.
+
+    Call it in a process of its own: a render window may end the process.
+
+    Raises
+    ------
+    RuntimeError
+        There is no OpenGL, or the picture stays empty.
+    """
+    import vtk
+    from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+    image = vtk.vtkImageData()
+    image.SetDimensions(*picture.shape[::-1])
+    image.SetSpacing(spacing, spacing, spacing)
+    image.GetPointData().SetScalars(numpy_to_vtk(picture.ravel(), deep=True))
+    window = vtk.vtkRenderWindow()
+    window.SetOffScreenRendering(1)
+    window.SetMultiSamples(0)
+    window.SetSize(*SIZE)
+    if not window.SupportsOpenGL():
+        raise RuntimeError(window.ReportCapabilities())
+    actors = [_actor(image, int(label)) for label in np.unique(picture) if label]
+    # The camera's place, in axes R, A, S: from behind and a little left, then from the left.
+    for start, place in ((0.0, (-0.35, -1.0, 0.15)), (0.5, (-1.0, 0.0, 0.0))):
+        renderer = vtk.vtkRenderer()
+        renderer.SetViewport(start, 0.0, start + 0.5, 1.0)
+        renderer.SetBackground(*BACKGROUND)
+        for actor in actors:
+            renderer.AddActor(actor)
+        camera = renderer.GetActiveCamera()
+        camera.SetFocalPoint(0.0, 0.0, 0.0)
+        camera.SetPosition(*place)
+        camera.SetViewUp(0.0, 0.0, 1.0)
+        camera.ParallelProjectionOn()
+        renderer.ResetCamera()
+        camera.Zoom(1.25)
+        window.AddRenderer(renderer)
+    window.Render()
+    grab = vtk.vtkWindowToImageFilter()
+    grab.SetInput(window)
+    grab.ReadFrontBufferOff()
+    grab.Update()
+    if np.ptp(vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars())) == 0:
+        raise RuntimeError("the picture is empty")
+    writer = vtk.vtkPNGWriter()
+    writer.SetFileName(str(path))
+    writer.SetInputConnection(grab.GetOutputPort())
+    writer.Write()
+
+
+def _actor(image: Any, label: int) -> Any:
+    """Return a vtkActor with the smoothed surface of one label."""
+    import vtk
+
+    surface = vtk.vtkDiscreteFlyingEdges3D()
+    surface.SetInputData(image)
+    surface.SetValue(0, label)
+    smooth = vtk.vtkWindowedSincPolyDataFilter()
+    smooth.SetInputConnection(surface.GetOutputPort())
+    smooth.SetNumberOfIterations(15)
+    smooth.SetPassBand(0.05)
+    smooth.NonManifoldSmoothingOn()
+    smooth.NormalizeCoordinatesOn()
+    normals = vtk.vtkPolyDataNormals()
+    normals.SetInputConnection(smooth.GetOutputPort())
+    normals.SplittingOff()
+    mapper = vtk.vtkPolyDataMapper()
+    mapper.SetInputConnection(normals.GetOutputPort())
+    mapper.ScalarVisibilityOff()
+    actor = vtk.vtkActor()
+    actor.SetMapper(mapper)
+    actor.GetProperty().SetColor(*palette()[label])
+    actor.GetProperty().SetSpecular(0.2)
+    return actor
+
+
+def projections(picture: Labels) -> RGB:
+    """Return shaded depth projections from behind and from the left, side by side.
+
+    Parameters
+    ----------
+    picture : ndarray, uint8, axes (S, A, R) rising
+
+    Returns
+    -------
+    ndarray, shape (rows, columns, 3), 0–1
+    """
+    upright = picture[::-1]
+    # From behind: the first voxel met going forward; the patient's left is on the left.
+    behind = _shaded(upright.transpose(0, 2, 1))
+    # From the left: the first voxel met going right; anterior is on the left.
+    left = _shaded(upright[:, ::-1, :])
+    gap = np.ones((len(behind), 6, 3))
+    both = np.concatenate([behind, gap, left], axis=1)
+    repeat = max(1, round(700 / len(both)))
+    return both.repeat(repeat, axis=0).repeat(repeat, axis=1)
+
+
+def _shaded(picture: Labels) -> RGB:
+    """Shade what is seen along the last axis, from its start."""
+    solid = picture > 0
+    seen = np.asarray(solid.any(axis=2))
+    depth = np.where(seen, solid.argmax(axis=2), picture.shape[2]).astype(float)
+    label = np.take_along_axis(
+        picture, np.minimum(depth, picture.shape[2] - 1).astype(int)[..., None], axis=2
+    )[..., 0]
+    smooth = ndimage.gaussian_filter(depth, 0.8)
+    down, across = np.gradient(smooth) if min(depth.shape) > 1 else (smooth * 0, smooth * 0)
+    # The surface's normal against a light from the viewer's upper left.
+    facing = 1.0 / np.sqrt(1.0 + down**2 + across**2)
+    light: RGB = np.clip(0.25 + 0.75 * facing * (1.0 + 0.35 * np.clip(down + across, -1, 1)), 0, 1)
+    colors = palette()[label] * light[..., None]
+    shaded: RGB = np.where(seen[..., None], colors, 1.0)
+    return shaded
+
+
+def main() -> None:
+    """Render the label map of an .npz file into a PNG file: ``labels.npz scene.png``."""
+    with np.load(sys.argv[1]) as given:
+        draw(given["labels"], float(given["spacing"]), Path(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()
