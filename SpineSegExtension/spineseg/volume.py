@@ -199,13 +199,15 @@ class Volume:
 
         Notes
         -----
-        One axis after the other (the same as all at once, for the axes are parallel), the
-        coarsest first and in slabs, so the memory beyond the result is bounded.
+        One axis after the other (the same as all at once, for the axes are parallel) and in
+        slabs, so the memory beyond the result is bounded: first the axes that shrink, and of
+        these the one along which voxels are neighbours in memory.
         """
         dtype = self.dtype
         size = np.asarray(self._grid.with_spacing(spacing_ijk).shape, dtype=float)
         result = self
-        for axis in np.argsort(size / np.array(self.shape)):
+        grows = size > np.array(self.shape)
+        for axis in sorted(range(3), key=lambda axis: (grows[axis], -axis)):
             spacing = list(result.spacing)
             spacing[2 - axis] = float(spacing_ijk[2 - axis])
             if not np.allclose(spacing, result.spacing, rtol=1e-6):
