@@ -19,8 +19,11 @@ __all__ = ["SliceGrid", "arrange", "straightened"]
 Floats = NDArray[np.float64]
 
 _SAME_PLACE_MM = 0.001
-_EVEN_PART = 0.1
-"""Positions off the even grid by less than this part of a step are a rounding of the header."""
+_ROUNDING_MM = 0.1
+"""Some scanners write positions with one decimal."""
+_EVEN_PARTS = 0.1, 0.25
+"""Positions off the even grid by less than the first part of a step, or by `_ROUNDING_MM` but no
+more than the second, are a rounding of the header."""
 _SMALL_UNEVENNESS = 0.5
 """Steps that differ from the usual one by less than this part are resampled; more is an error."""
 _STRAIGHT_PIXELS = 0.25
@@ -62,7 +65,7 @@ class SliceGrid:
     @property
     def even(self) -> bool:
         """Whether the slices lie at equal distances."""
-        return bool(np.abs(self.offsets - np.arange(len(self.offsets))).max() <= _EVEN_PART)
+        return _is_even(self.offsets * self.spacing[2], self.spacing[2])
 
     @property
     def straight(self) -> bool:
@@ -147,7 +150,7 @@ def _step(along: Floats, positions: Floats) -> float:
             f"First at {_place(positions[int(np.argmin(steps))])}",
         )
     mean = float((along[-1] - along[0]) / (len(along) - 1))
-    if np.abs(along - along[0] - mean * np.arange(len(along))).max() <= _EVEN_PART * mean:
+    if _is_even(along, mean):
         return mean
     usual = float(np.median(steps))
     if np.abs(steps / usual - 1).max() < _SMALL_UNEVENNESS:
@@ -164,6 +167,13 @@ def _step(along: Floats, positions: Floats) -> float:
         f"{cause}, where {usual:.3g} mm are usual.",
         "Export the series again with all of its slices.",
     )
+
+
+def _is_even(along: Floats, step: float) -> bool:
+    """Whether positions in mm lie at whole steps from the first, but for rounding."""
+    off = np.abs(along - along[0] - step * np.arange(len(along))).max()
+    low, high = (part * step for part in _EVEN_PARTS)
+    return bool(off <= np.clip(_ROUNDING_MM, low, high))
 
 
 def _place(position: Floats) -> str:

@@ -13,12 +13,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from spineseg.errors import InputError
-from spineseg.io.nifti import is_nifti, read_nifti
+from spineseg.io.nifti import is_nifti, read_nifti, write_nifti
 from spineseg.io.quiet import quiet_stderr
 from spineseg.progress import Progress
 from spineseg.volume import Grid, Volume
 
-__all__ = ["read_volume", "write_volume"]
+__all__ = ["read_volume", "write_itk", "write_volume"]
 
 _READABLE = "Use NIfTI (.nii.gz), NRRD, MetaImage (.mha) or a folder of DICOM files."
 _PICTURES = {
@@ -200,8 +200,7 @@ def _without_nan(volume: Volume, path: Path, notes: list[str]) -> Volume:
 
 def _straight(volume: Volume, notes: list[str]) -> Volume:
     """Resample a sheared volume onto perpendicular axes; most formats and Slicer need them."""
-    cosines = volume.grid.directions.T @ volume.grid.directions - np.eye(3)
-    if np.abs(cosines).max() <= _SQUARE:
+    if _skew(volume) <= _SQUARE:
         return volume
     notes.append(
         "The file's axes are not perpendicular; the image was resampled onto perpendicular ones."
@@ -239,21 +238,39 @@ def write_volume(volume: Volume, path: Path | str) -> None:
             f"{path.name} is of no format that can be written.",
             f"Use one of {', '.join(_WRITABLE)}.",
         )
-    image = volume.to_sitk()
+    if _skew(volume) > _SQUARE:
+        raise InputError(
+            "An image whose axes are not perpendicular can't be written.",
+            "Resample it onto a straight grid first.",
+        )
     with atomic_path(path) as part:
-        try:
-            with quiet_stderr():
-                sitk.WriteImage(image, str(part), not path.name.lower().endswith(".nii"))
-        except RuntimeError as error:
-            raise _not_written(path, part, error) from error
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            with part.open("wb") as file:
+                write_nifti(volume, file, packed=path.suffix.lower() == ".gz")
+        else:
+            write_itk(volume.to_sitk(), part, path.name)
 
 
-def _not_written(path: Path, part: Path, error: Exception) -> InputError:
-    import shutil
+def _skew(volume: Volume) -> float:
+    """Return the largest cosine between two of the axes."""
+    directions = volume.grid.directions
+    return float(np.abs(directions.T @ directions - np.eye(3)).max())
 
-    free = shutil.disk_usage(part.parent).free / 2**20 if part.parent.is_dir() else 0.0
-    return InputError(
-        f"{path.name} could not be written ({free:.0f} MB are free on its disk).",
-        "Free some space or choose another folder.",
-        str(error),
-    )
+
+def write_itk(image: sitk.Image, part: Path, name: str) -> None:
+    """Write a compressed NRRD or MetaImage to `part`; errors call it `name`.
+
+    Raises
+    ------
+    InputError
+        If the disk refuses.
+    """
+    try:
+        with quiet_stderr():
+            sitk.WriteImage(image, str(part), True)
+    except RuntimeError as error:
+        raise InputError(
+            f"{name} could not be written to its folder.",
+            "Free some space on the disk or choose another folder.",
+            str(error),
+        ) from error

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from spineseg import labels as table
 from spineseg.errors import InputError
+from spineseg.io.mesh_files import ENCODERS
 from spineseg.progress import Progress
 from spineseg.volume import Volume
 
@@ -28,7 +29,7 @@ __all__ = [
     "write_models",
 ]  # fmt: skip
 
-FORMATS = ("stl", "obj", "ply")
+FORMATS = tuple(ENCODERS)
 SPACES = ("RAS", "LPS")
 _PASS_BAND = 4.0
 """Slicer's closed-surface rule: the pass band is 10 to the power of minus this times smoothing."""
@@ -270,50 +271,15 @@ def write_mesh(mesh: vtkPolyData, path: Path | str, space: str = "LPS", comment:
         )
     if space not in SPACES:
         raise InputError(f"The space {space} is unknown.", "Use LPS or RAS.")
-    # Line ends would end the comment, and STL's header is ASCII.
+    # Line ends would end the comment, and the headers are ASCII.
     words = " ".join(f"SPACE={space} UNIT=mm {comment}".split())
     words = words.encode("ascii", "replace").decode()
-    with atomic_path(path) as part:
-        _write(_in_space(mesh, space), part, kind, words)
-
-
-def _in_space(mesh: vtkPolyData, space: str) -> vtkPolyData:
-    """Return a copy in `space`; RAS to LPS is half a turn, so triangles still face outward."""
-    from vtkmodules.vtkCommonCore import vtkPoints
-    from vtkmodules.vtkCommonDataModel import vtkPolyData
-
-    points, _ = mesh_arrays(mesh)
-    copy = vtkPolyData()
-    copy.SetPoints(vtkPoints())
-    copy.SetPolys(mesh.GetPolys())
-    _set_points(copy, points * (-1.0, -1.0, 1.0) if space == "LPS" else points)
-    return copy
-
-
-def _write(mesh: vtkPolyData, path: Path, kind: str, words: str) -> None:
-    from vtkmodules.vtkIOGeometry import vtkOBJWriter, vtkSTLWriter
-    from vtkmodules.vtkIOPLY import vtkPLYWriter
-
-    writer: Any = {"stl": vtkSTLWriter, "obj": vtkOBJWriter, "ply": vtkPLYWriter}[kind]()
-    # An observer keeps VTK from printing its errors.
-    problems: list[str] = []
-    writer.AddObserver("ErrorEvent", lambda *_: problems.append("VTK reported an error"))
-    writer.SetInputData(mesh)
-    writer.SetFileName(str(path))
-    if kind == "stl":
-        writer.SetFileTypeToBinary()
-        writer.SetHeader(words)
-    elif kind == "ply":
-        writer.SetFileTypeToBinary()
-        writer.AddComment(words)
-    if not writer.Write() or writer.GetErrorCode() or problems or not path.is_file():
-        raise InputError(
-            f"The model could not be written to {path.parent}.",
-            "Free some space or choose another folder.",
-            f"VTK error code {writer.GetErrorCode()}; {problems}",
-        )
-    if kind == "obj":  # VTK writes no comment into OBJ files
-        path.write_bytes(f"# {words}\n".encode() + path.read_bytes())
+    points, triangles = mesh_arrays(mesh)
+    if space == "LPS":  # half a turn about the body's axis, so triangles still face outward
+        points = points * (-1.0, -1.0, 1.0)
+    with atomic_path(path) as part, part.open("wb") as file:
+        for piece in ENCODERS[kind](points, triangles, words):
+            file.write(piece)
 
 
 def model_name(label: int) -> str:

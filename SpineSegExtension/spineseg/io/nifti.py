@@ -1,8 +1,9 @@
-"""Reading NIfTI-1 and NIfTI-2 in one file.
+"""NIfTI-1 and NIfTI-2 in one file: reading both, writing the first.
 
 SimpleITK's reader takes a cut-off file for a whole one, replaces a damaged orientation by another
 and refuses sheared ones. A segmentation laid over such a guess would be wrong without a word, so
-the header is read here, as the standard says (nifti.nimh.nih.gov/nifti-1, nifti1.h).
+the header is read here, as the standard says (nifti.nimh.nih.gov/nifti-1, nifti1.h). SimpleITK's
+writer reports success on a full disk, so writing is here too.
 """
 
 from __future__ import annotations
@@ -16,16 +17,23 @@ from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from spineseg.errors import InputError
+from spineseg.resampling import itk_type
 from spineseg.volume import Volume
 
-__all__ = ["is_nifti", "read_nifti"]
+__all__ = ["is_nifti", "read_nifti", "write_nifti"]
 
 _DTYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8",
     1280: "u8",
 }  # fmt: skip
+_CODES = {np.dtype(name): code for code, name in _DTYPES.items()}
+_LARGEST_SIZE = 32767  # NIfTI-1 counts voxels in 16 bits
+_SCANNER = 1  # the code of "scanner coordinates"
+_MM = 2
+_COMPRESSION = 4  # zlib's level; higher ones take much longer for a few per cent
 _COLOURS = {128, 2304, 32, 1792}  # RGB, RGBA and complex numbers
 _HEADER_SIZES = {348: 1, 540: 2}
 _UNIT_MM = {1: 1000.0, 3: 0.001}  # metres and micrometres; all else is taken for mm
@@ -240,3 +248,59 @@ def _cut_off(details: str) -> InputError:
     return InputError(
         "The NIfTI file is damaged or cut off.", "Copy or download it again.", details
     )
+
+
+def write_nifti(volume: Volume, file: IO[bytes], packed: bool) -> None:
+    """Write a NIfTI-1 file with the same place in its sform and qform.
+
+    Parameters
+    ----------
+    volume : Volume
+        With perpendicular axes. Booleans become uint8 and half floats float32.
+    file : binary file
+        Open for writing.
+    packed : bool
+        Whether to compress with gzip.
+
+    Raises
+    ------
+    InputError
+        If an axis has more voxels than NIfTI-1 can count.
+    OSError
+        If the disk refuses.
+    """
+    array = itk_type(volume.array[:1, :1, :1])
+    dtype = array.dtype.newbyteorder("<")
+    if max(volume.shape) > _LARGEST_SIZE:
+        raise InputError(
+            f"NIfTI holds at most {_LARGEST_SIZE} voxels along an axis.", "Write .nrrd instead."
+        )
+    header = _written_header(volume, _CODES[array.dtype], dtype.itemsize)
+    # Without a time or a name in it, the same voxels give the same bytes.
+    target = gzip.GzipFile("", "wb", _COMPRESSION, cast("Any", file), mtime=0) if packed else file
+    target.write(header)
+    for plane in volume.array:  # a slice at a time: no second copy of the volume
+        target.write(np.ascontiguousarray(itk_type(plane), dtype).tobytes())
+    if packed:
+        target.close()
+
+
+def _written_header(volume: Volume, code: int, item_bytes: int) -> bytes:
+    """Return the 352 bytes before the voxels."""
+    directions, qfac = volume.grid.directions, 1.0
+    if np.linalg.det(directions) < 0:  # a quaternion can't mirror; "qfac" turns the third axis
+        directions, qfac = directions * (1, 1, -1), -1.0
+    quaternion = Rotation.from_matrix(directions).as_quat()
+    quaternion *= -1.0 if quaternion[3] < 0 else 1.0  # NIfTI leaves out the last, as positive
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, *volume.shape[::-1], 1, 1, 1, 1)
+    struct.pack_into("<2h", header, 70, code, 8 * item_bytes)
+    struct.pack_into("<8f", header, 76, qfac, *volume.spacing, 0, 0, 0, 0)
+    struct.pack_into("<3f", header, 108, 352, 1, 0)
+    header[123] = _MM
+    struct.pack_into("<2h", header, 252, _SCANNER, _SCANNER)
+    struct.pack_into("<6f", header, 256, *quaternion[:3], *volume.affine[:3, 3])
+    struct.pack_into("<12f", header, 280, *volume.affine[:3].ravel())
+    header[344:348] = b"n+1\x00"
+    return bytes(header)

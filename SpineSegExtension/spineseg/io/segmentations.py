@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from spineseg import labels as table
 from spineseg.errors import InputError
+from spineseg.io.images import write_itk
 from spineseg.io.quiet import quiet_stderr
-from spineseg.volume import Volume
+from spineseg.volume import Grid, Volume
 
 __all__ = ["Segment", "read_seg_nrrd", "terminology_entry", "write_seg_nrrd"]
 
@@ -87,28 +87,24 @@ def write_seg_nrrd(label_volume: Volume, path: Path | str) -> None:
         raise InputError("A segmentation must hold whole numbers from 0 to 255.")
     volume = label_volume.astype(np.uint8)
     image = volume.to_sitk()
-    for key, value in _header(volume.array).items():
+    for key, value in _header(volume).items():
         image.SetMetaData(key, value)
     with atomic_path(path) as part:
-        try:
-            with quiet_stderr():
-                sitk.WriteImage(image, str(part), useCompression=True)
-        except RuntimeError as error:
-            raise InputError(
-                f"{path.name} could not be written.",
-                "Free some space or choose another folder.",
-                str(error),
-            ) from error
+        write_itk(image, part, path.name)
 
 
-def _header(array: NDArray[np.uint8]) -> dict[str, str]:
-    depth, rows, columns = array.shape
+def _header(volume: Volume) -> dict[str, str]:
+    """Return Slicer's header fields.
+
+    There must be no ``Segmentation_Extent``: Slicer takes it for its format before version 5 and
+    reads one nameless segment.
+    """
+    array = volume.array
     header = {
         "Segmentation_MasterRepresentation": "Binary labelmap",
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
-        "Segmentation_ConversionParameters": "",
-        "Segmentation_Extent": f"0 {columns - 1} 0 {rows - 1} 0 {depth - 1}",
+        "Segmentation_ConversionParameters": f"Reference image geometry|{_geometry(volume)}|&",
     }
     boxes = {n + 1: box for n, box in enumerate(ndimage.find_objects(array)) if box is not None}
     for index, label in enumerate(_anatomical(boxes)):
@@ -125,10 +121,16 @@ def _header(array: NDArray[np.uint8]) -> dict[str, str]:
             prefix + "LabelValue": str(label),
             prefix + "Layer": "0",
             prefix + "Extent": extent,
-            prefix + "Tags": f"Segmentation.Status:completed|TerminologyEntry:"
-            f"{terminology_entry(label)}|",
+            prefix + "Tags": f"TerminologyEntry:{terminology_entry(label)}|",
         }
-    return {key: value for key, value in header.items() if value}
+    return header
+
+
+def _geometry(volume: Volume) -> str:
+    """Return the scan's grid as Slicer writes it: the matrix from IJK to RAS, and the extent."""
+    last = [n - 1 for n in volume.shape[::-1]]
+    numbers = [*volume.affine.ravel().tolist(), 0, last[0], 0, last[1], 0, last[2]]
+    return "".join(f"{number:.17g};" for number in numbers)
 
 
 def _anatomical(found: Any) -> list[int]:
@@ -137,7 +139,9 @@ def _anatomical(found: Any) -> list[int]:
     return [n for n in order if n in found] + sorted(set(found) - set(order))
 
 
-def read_seg_nrrd(path: Path | str) -> tuple[Volume, list[Segment]]:
+def read_seg_nrrd(
+    path: Path | str, grid: Volume | Grid | None = None
+) -> tuple[Volume, list[Segment]]:
     """Read a segmentation that Slicer or `write_seg_nrrd` wrote.
 
     Segments are told by their names, for Slicer is free to number them anew: a segment called
@@ -148,6 +152,9 @@ def read_seg_nrrd(path: Path | str) -> tuple[Volume, list[Segment]]:
     ----------
     path : Path or str
         A ``.seg.nrrd`` file, of one layer or several.
+    grid : Volume or Grid, optional
+        The scan. Slicer crops what it saves to the segments; with a grid, the label map is
+        returned on it (nearest voxel), and without, on the file's own.
 
     Returns
     -------
@@ -179,8 +186,7 @@ def read_seg_nrrd(path: Path | str) -> tuple[Volume, list[Segment]]:
         )
     layers = sitk.GetArrayFromImage(image)
     layers = layers[..., None] if layers.ndim == 3 else layers
-    grid = Volume.from_sitk(sitk.VectorIndexSelectionCast(image, 0)
-                            if image.GetNumberOfComponentsPerPixel() > 1 else image)  # fmt: skip
+    first = sitk.VectorIndexSelectionCast(image, 0) if layers.shape[3] > 1 else image
     result = np.zeros(layers.shape[:3], np.uint8)
     segments = []
     for (layer, value, name, color, tags), label in zip(raw, _labels(raw), strict=True):
@@ -188,7 +194,8 @@ def read_seg_nrrd(path: Path | str) -> tuple[Volume, list[Segment]]:
             raise InputError(f"{path.name} is damaged: a layer is missing.", "Save it again.")
         result[layers[..., layer] == value] = label
         segments.append(Segment(label, name, color, _terminology(tags)))
-    return grid.like(result), segments
+    volume = Volume.from_sitk(first).like(result)
+    return volume if grid is None else volume.resampled_like(grid, order=0), segments
 
 
 _Raw = tuple[int, int, str, tuple[int, int, int], str]

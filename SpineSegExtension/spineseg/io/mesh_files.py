@@ -1,0 +1,70 @@
+"""Triangle meshes as bytes of STL, OBJ and PLY files.
+
+VTK's writers for OBJ and PLY report success on a full disk and leave a cut-off file, and its OBJ
+writer takes no comment, so the few lines that these formats need are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ENCODERS"]
+
+Points = NDArray[np.float64]
+Triangles = NDArray[np.int64]
+
+_STL_HEADER_BYTES = 80
+_LINES_AT_ONCE = 20_000
+
+
+def _stl(points: Points, triangles: Triangles, comment: str) -> Iterator[bytes]:
+    """Yield a binary STL: an 80-byte header, the count, then 50 bytes a triangle."""
+    corners = points.astype("<f4")[triangles]
+    records = np.zeros(
+        len(triangles), [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("more", "<u2")]
+    )
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    records["normal"] = normals / np.where(lengths > 0, lengths, 1)
+    records["corners"] = corners
+    yield comment.encode("ascii")[:_STL_HEADER_BYTES].ljust(_STL_HEADER_BYTES)
+    yield np.uint32(len(triangles)).astype("<u4").tobytes()
+    yield records.tobytes()
+
+
+def _obj(points: Points, triangles: Triangles, comment: str) -> Iterator[bytes]:
+    """Yield an OBJ: lines of vertices, then of faces, which count from 1."""
+    yield f"# {comment}\n".encode("ascii")
+    for start in range(0, len(points), _LINES_AT_ONCE):
+        part = points[start : start + _LINES_AT_ONCE].tolist()
+        yield "".join(f"v {x:.6g} {y:.6g} {z:.6g}\n" for x, y, z in part).encode("ascii")
+    for start in range(0, len(triangles), _LINES_AT_ONCE):
+        faces = (triangles[start : start + _LINES_AT_ONCE] + 1).tolist()
+        yield "".join(f"f {a} {b} {c}\n" for a, b, c in faces).encode("ascii")
+
+
+def _ply(points: Points, triangles: Triangles, comment: str) -> Iterator[bytes]:
+    """Yield a binary PLY: a header in words, vertices, then faces with their corner count."""
+    faces = np.zeros(len(triangles), [("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"] = 3
+    faces["corners"] = triangles
+    yield (
+        "ply\nformat binary_little_endian 1.0\n"
+        f"comment {comment}\n"
+        f"element vertex {len(points)}\n"
+        "property float x\nproperty float y\nproperty float z\n"
+        f"element face {len(triangles)}\n"
+        "property list uchar int vertex_indices\nend_header\n"
+    ).encode("ascii")
+    yield points.astype("<f4").tobytes()
+    yield faces.tobytes()
+
+
+Encoder = Callable[[Points, Triangles, str], Iterator[bytes]]
+
+ENCODERS: dict[str, Encoder] = {"stl": _stl, "obj": _obj, "ply": _ply}
+"""For each format, a function of points (N, 3), triangles (M, 3) and an ASCII comment of one
+line, which yields the file's bytes."""
