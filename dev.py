@@ -311,7 +311,7 @@ def demo(scan: str | None, folder: str | None) -> int:
     own = Path(scan).expanduser().resolve() if scan else None
     if own and not own.exists():
         raise Stop(f"There is no file or folder {own}.", 2)
-    spineseg = [str(ensure_environment(set())), "-m", "spineseg.cli"]
+    spineseg = [str(ensure_environment(set())), "-m", "spineseg"]
     ensure_graphics()
     if own is None:
         own = out / "patient" / "ct.nii.gz"
