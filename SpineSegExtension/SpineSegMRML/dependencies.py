@@ -133,7 +133,10 @@ def install(
 
 
 def weightsReport() -> list[tuple[str, bool, str]]:
-    """Return name, whether it is sound, and a sentence for each model that ships."""
-    from spineseg import weights
+    """Return name, whether it is sound, and a sentence for each model that a method needs."""
+    from spineseg import registry, weights
 
-    return [(name, ok, text) for name, ok, text in weights.verify()]
+    found = {name: (sound, text) for name, sound, text in weights.verify()}
+    needed = [name for method in registry.METHODS for name in method.models]
+    absent = (False, _("not found; install the extension again"))
+    return [(name, *found.get(name, absent)) for name in dict.fromkeys([*needed, *found])]

@@ -124,7 +124,7 @@ def segmentInChild(
         The token was cancelled.
     """
     from spineseg.io.images import read_volume, write_volume
-    from spineseg.segment import LABELS
+    from spineseg.pipeline import LABELS
     from spineseg.workerclient import run_job
 
     started = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from spineseg import registry
 from spineseg.errors import DependencyError
 from SpineSegMRML import dependencies
 from SpineSegMRML.dependencies import Package
@@ -44,8 +45,13 @@ def test_a_failing_installer_gives_one_sentence_with_details():
     def pip(requirement):
         raise RuntimeError("connection refused")
 
-    with pytest.raises(
-        DependencyError, match="no-such-package>=1 could not"
-    ) as caught:
+    with pytest.raises(DependencyError, match="no-such-package>=1 could not") as caught:
         dependencies.install([ABSENT], pip, None)
     assert caught.value.details == "connection refused"
+
+
+def test_weights_that_a_method_needs_and_that_are_not_there_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPINESEG_MODELS", str(tmp_path))
+    report = dependencies.weightsReport()
+    assert {name for name, _, _ in report} == {m for row in registry.METHODS for m in row.models}
+    assert all(not sound and text.startswith("not found") for _, sound, text in report)

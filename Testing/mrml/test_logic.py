@@ -15,6 +15,7 @@ from spineseg.errors import CancelledError, InputError, MemoryLimitError
 from spineseg.volume import Volume
 from SpineSegMRML import jobs, segmentations, volumes
 from VertebraSegmentLib.Logic import SegmentLogic
+from VertebraSegmentLib.SelfTest import runSelfTest
 
 WORKER = [sys.executable, str(Path(tinyworker.__file__))]
 
@@ -195,3 +196,8 @@ def test_time_left_falls_while_there_is_no_news(monkeypatch):
     assert [r.left for r in reports] == [None, pytest.approx(30.0), pytest.approx(25.0)]
     assert jobs.describe(reports[1]) == "coarse – about 30 s left"
     assert jobs.describe(reports[0]) == "coarse"
+
+
+def test_the_modules_self_test_passes(scene, tmp_path):
+    runSelfTest(scene, tmp_path / "models")
+    assert len(list((tmp_path / "models").iterdir())) == 3

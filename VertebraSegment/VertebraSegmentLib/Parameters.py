@@ -1,0 +1,69 @@
+"""What a user chooses in the VertebraSegment module; saved with the scene."""
+
+import enum
+import pathlib
+
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+from spineseg import registry
+from SpineSegMRML.i18n import tr as _
+
+from VertebraSegmentLib.Logic import AUTOMATIC
+
+__all__ = ["Device", "Method", "ModelFormat", "VertebraSegmentParameterNode"]
+
+
+class Device(enum.Enum):
+    """Where the network runs; the values are the library's names."""
+
+    AUTOMATIC = AUTOMATIC
+    CPU = "cpu"
+    GPU = "cuda"
+
+    def label(self):
+        """Return the text in the chooser; the scene keeps the machine's name."""
+        return {
+            Device.AUTOMATIC: _("Automatic"),
+            Device.CPU: _("Processor"),
+            Device.GPU: _("Graphics card (NVIDIA)"),
+        }[self]
+
+
+class ModelFormat(enum.Enum):
+    """Mesh file formats of the export."""
+
+    STL = "STL"
+    OBJ = "OBJ"
+    PLY = "PLY"
+
+
+class _RegistryRow(enum.Enum):
+    def label(self):
+        """Return the method's title."""
+        return registry.get(self.value).title
+
+
+# One member for each method of the registry that segments.
+Method = _RegistryRow("Method", {name: name for name in registry.names(registry.SEGMENT)})
+
+
+@parameterNodeWrapper
+class VertebraSegmentParameterNode:
+    """The module's parameters.
+
+    inputVolume - CT to segment.
+    segmentation - Takes the result; none makes a new one.
+    resultTable - Takes the table of vertebrae; none makes a new one.
+    method - Row of the registry.
+    device - Where the network runs.
+    exportFolder - Where the models go.
+    exportFormat - Format of the models.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    segmentation: vtkMRMLSegmentationNode
+    resultTable: vtkMRMLTableNode
+    method: Method = Method[registry.DEFAULT_SEGMENT]
+    device: Device = Device.AUTOMATIC
+    exportFolder: pathlib.Path
+    exportFormat: ModelFormat = ModelFormat.STL
