@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -152,6 +153,8 @@ def make_venv() -> None:
     problem = python_problem()
     if problem:
         raise Stop(problem)
+    if sys.platform == "darwin" and platform.machine() == "x86_64":
+        raise Stop("PyTorch has no current build for Intel Macs, so SpineSeg can't run here.")
     if VENV.exists():
         if any(VENV.iterdir()) and not (VENV / "pyvenv.cfg").exists():
             raise Stop(f"{VENV} is not a Python environment; move it away and run this again.")
