@@ -45,7 +45,7 @@ renderer.SetBackground(1.0, 0.0, 0.0)
 window.AddRenderer(renderer)
 window.Render()
 pixels = vtk.vtkUnsignedCharArray()
-window.GetPixelData(4, 4, 4, 4, 0, pixels)
+window.GetPixelData(4, 4, 4, 4, 0, pixels, 0)
 raise SystemExit(0 if pixels.GetNumberOfValues() and pixels.GetValue(0) == 255 else 1)
 """
 

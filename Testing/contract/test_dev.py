@@ -155,6 +155,12 @@ def test_missing_scan_is_an_input_error(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_the_graphics_probe_itself_is_sound(dev: ModuleType) -> None:
+    # It may find no OpenGL, or crash for want of it, but not fail by its own mistake.
+    done = subprocess.run([sys.executable, "-c", dev.GL_PROBE], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+
+
 def test_missing_graphics_never_stop_a_run(
     dev: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
