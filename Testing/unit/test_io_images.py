@@ -312,7 +312,6 @@ BAD = {
     "infinite sform": (damage("a.nii", 292, "<f", float("inf")), "not all finite"),
     "NaN qform": (damage("a.nii", 252, "<2h3f", 1, 0, *[NAN] * 3), "not all finite"),
     "flat sform": (damage("a.nii", 280, "<4f", 0, 0, 0, 0), "three dimensions"),
-    "no size": (damage("a.nii", 76, "<8f", *[0] * 8), None),
     "no voxels": (damage("a.nii", 40, "<8h", 3, 4, 0, 6, 1, 1, 1, 1), "no voxels"),
     "negative size": (damage("a.nii", 40, "<8h", 3, 4, -5, 6, 1, 1, 1, 1), "cut off"),
     "huge size": (damage("a.nii", 40, "<8h", 3, 32000, 32000, 32000, 1, 1, 1, 1), "cut off"),
@@ -321,8 +320,10 @@ BAD = {
     "unknown type": (damage("a.nii", 70, "<h", 9), "unknown type"),
     "negative offset": (damage("a.nii", 108, "<f", -4), "cut off"),
     "half of a pair": (damage("a.nii", 344, "4s", b"ni1\x00"), "second file"),
-    "NaN in NRRD": (header_nan("a.nrrd", b"space origin: (-0,-0,0)", b"space origin: (nan,0,0)"),
-                    None),
+    "NaN in NRRD": (header_nan("a.nrrd", b"origin: (0,0,0)", b"origin: (nan,0,0)"), "damaged"),
+    "NaN offset in MHA": (header_nan("a.mha", b"Offset = 0 0 0", b"Offset = NaN 0 0"), "finite"),
+    "NaN axes in MHA": (header_nan("a.mha", b"Matrix = -1", b"Matrix = nan"), "finite"),
+    "no size in MHA": (header_nan("a.mha", b"Spacing = 1 1 1", b"Spacing = 0 1 1"), "damaged"),
     "only NaN": (
         content("a.nii", lambda whole: bytes(nan_file(whole))), "only NaN"
     ),
@@ -336,7 +337,7 @@ def nan_file(whole: bytes) -> bytearray:
     return head + np.full(120, NAN, "<f4").tobytes()
 
 
-@pytest.mark.parametrize("name", [n for n in BAD if BAD[n][1] is not None])
+@pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_gives_one_clear_sentence_and_no_noise(tmp_path, nifti, capfd, name):
     make, words = BAD[name]
     path = make(tmp_path, nifti)

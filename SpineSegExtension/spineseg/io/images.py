@@ -6,6 +6,7 @@ The kind of a file is told from its first bytes, not from its name.
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from pathlib import Path
 
@@ -101,6 +102,11 @@ def _read_any(path: Path, notes: list[str], series: str | None, progress: Progre
     if is_dicom(path):
         return _read_series_of(path, notes, progress)
     if head.startswith(b"NRRD") or _is_metaimage(head):
+        if _is_metaimage(head) and _NOT_FINITE.search(head):
+            raise InputError(
+                f"The position and voxel size in {path.name} are not all finite numbers.",
+                "The file's header is damaged; export the image again from its source.",
+            )
         return _read_itk(path)
     for start, kind in _PICTURES.items():
         if head.startswith(start):
@@ -130,6 +136,14 @@ def _head(path: Path) -> bytes:
         raise InputError(
             f"{path.name} is damaged or cut off.", "Copy or download it again.", str(error)
         ) from error
+
+
+# ITK reads "nan" in a MetaImage's header as 0.
+_NOT_FINITE = re.compile(
+    rb"^(Offset|Position|Origin|TransformMatrix|Rotation|Orientation|ElementSpacing)\s*="
+    rb".*\b(nan|inf)",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 def _is_metaimage(head: bytes) -> bool:

@@ -40,7 +40,7 @@ def _obj(points: Points, triangles: Triangles, comment: str) -> Iterator[bytes]:
     yield f"# {comment}\n".encode("ascii")
     for start in range(0, len(points), _LINES_AT_ONCE):
         part = points[start : start + _LINES_AT_ONCE].tolist()
-        yield "".join(f"v {x:.6g} {y:.6g} {z:.6g}\n" for x, y, z in part).encode("ascii")
+        yield "".join(f"v {x:.4f} {y:.4f} {z:.4f}\n" for x, y, z in part).encode("ascii")
     for start in range(0, len(triangles), _LINES_AT_ONCE):
         faces = (triangles[start : start + _LINES_AT_ONCE] + 1).tolist()
         yield "".join(f"f {a} {b} {c}\n" for a, b, c in faces).encode("ascii")
