@@ -13,9 +13,7 @@ AIR_HU = -1000.0
 """Value of what lies outside a scan."""
 WINDOW = (-1000.0, 1500.0)
 SOFT_WINDOW = (-50.0, 350.0)
-MAPPING = (
-    "channel 0: clip(HU, -1000, 1500) / 750; channel 1: (clip(HU, -50, 350) - 150) / 200"
-)
+MAPPING = "channel 0: clip(HU, -1000, 1500) / 750; channel 1: (clip(HU, -50, 350) - 150) / 200"
 """In words, for the model cards."""
 
 

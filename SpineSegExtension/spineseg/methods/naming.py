@@ -1,0 +1,169 @@
+"""Gathers what the networks saw of each vertebra, and names the vertebrae by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from spineseg.labels import FIRST_UNSURE, LAST_UNSURE, by_name, display_name
+from spineseg.methods.classes import CoarseClass, FineClass
+from spineseg.methods.instances import Instance
+from spineseg.methods.levels import Evidence, name_levels
+from spineseg.methods.spine_region import VERTEBRAL
+from spineseg.result import Vertebra
+from spineseg.volume import Volume
+
+__all__ = ["gather_evidence", "name_vertebrae"]
+
+Floats = NDArray[np.float64]
+
+_RIB_MM = 3.0  # a rib whose head touches a vertebra lies within this of it
+_RIB_ML = 0.15  # so much of a rib there is a sure one
+_SACRUM_ML = 2.0
+_SACRUM_RADIUS = 35.0  # mm from the line along the spine: the promontory, not the wings
+_SACRUM_REACH = 130.0  # mm: farther down a sacrum says nothing of this vertebra
+_MOST_SAMPLES = 4000
+_DOUBTFUL = 0.5
+
+
+def name_vertebrae(
+    classes: Volume, instances: Volume, found: Sequence[Instance], regions: Volume
+) -> tuple[list[Vertebra], list[str]]:
+    """Name vertebrae, or number them where their levels are unsure.
+
+    Parameters
+    ----------
+    classes : Volume
+        uint8 `FineClass`.
+    instances : Volume
+        uint8, 1 … n, on the same grid.
+    found : sequence of Instance
+        In the order of the labels, from the top.
+    regions : Volume
+        uint8 `CoarseClass`, on its own grid.
+
+    Returns
+    -------
+    list of Vertebra
+        In the same order; label and level as in `spineseg.labels`.
+    list of str
+        Sentences for the user.
+    """
+    named = name_levels(gather_evidence(classes, instances, found, regions))
+    vertebrae = []
+    for number, (one, level) in enumerate(zip(found, named.levels, strict=True)):
+        label = by_name(level).verse if level else min(FIRST_UNSURE + number, LAST_UNSURE)
+        each = named.each[number] if named.each else 0.0
+        x, y, z = (float(v) for v in one.centroid)
+        vertebrae.append(
+            Vertebra(
+                label=label,
+                level=level,
+                centroid=(x, y, z),
+                complete=one.complete,
+                confidence=round(float(np.clip(one.quality * each, 0.0, 1.0)), 3),
+            )
+        )
+    return vertebrae, [*named.warnings, *_remarks(vertebrae, found)]
+
+
+def gather_evidence(
+    classes: Volume, instances: Volume, found: Sequence[Instance], regions: Volume
+) -> list[Evidence]:
+    """Return what was seen of each vertebra; parameters as in `name_vertebrae`."""
+    sacrum = _sacrum_points(classes)
+    boxes = ndimage.find_objects(instances.array, max_label=len(found))
+    evidence = []
+    for number, (one, box) in enumerate(zip(found, boxes, strict=True), start=1):
+        region = ribs = None
+        if box is not None:
+            region = _region(instances, number, box, regions)
+            ribs = _ribs(classes, instances, number, box, one)
+        evidence.append(
+            Evidence(
+                centroid=one.centroid,
+                region=region,
+                ribs=ribs,
+                sacrum_mm=_to_sacrum(one, sacrum),
+                has_body=one.has_body,
+                complete=one.complete,
+            )
+        )
+    return evidence
+
+
+def _region(
+    instances: Volume, number: int, box: tuple[slice, ...], regions: Volume
+) -> Floats | None:
+    """Return the shares of the four regions among what the coarse pass says of its voxels."""
+    start = np.array([s.start for s in box])
+    kji = np.argwhere(instances.array[box] == number) + start
+    kji = kji[:: max(1, len(kji) // _MOST_SAMPLES)]
+    place = np.rint(regions.ras_to_ijk(instances.ijk_to_ras(kji[:, ::-1])))[:, ::-1].astype(int)
+    inside = ((place >= 0) & (place < regions.shape)).all(axis=1)
+    seen = regions.array[tuple(place[inside].T)]
+    counts = np.bincount(seen, minlength=len(CoarseClass))[list(VERTEBRAL)].astype(float)
+    if counts.sum() < max(5.0, 0.1 * len(kji)):
+        return None
+    return np.asarray(counts / counts.sum())
+
+
+def _ribs(
+    classes: Volume, instances: Volume, number: int, box: tuple[slice, ...], one: Instance
+) -> float:
+    """Return 0–1: how much of ribs touches a vertebra, on the better side and on both."""
+    reach = max(1, round(_RIB_MM / min(classes.spacing)))
+    wide = tuple(
+        slice(max(0, s.start - reach), min(n, s.stop + reach))
+        for s, n in zip(box, classes.shape, strict=True)
+    )
+    near = ndimage.binary_dilation(instances.array[wide] == number, iterations=reach)
+    kji = np.argwhere(near & (classes.array[wide] == FineClass.RIB))
+    if not len(kji):
+        return 0.03
+    kji = kji + np.array([s.start for s in wide])
+    right = classes.ijk_to_ras(kji[:, ::-1])[:, 0] > one.centroid[0]
+    voxel_ml = classes.voxel_mm3 / 1000.0
+    sides = np.minimum(np.array([right.sum(), (~right).sum()]) * voxel_ml / _RIB_ML, 1.0)
+    return float(np.clip(0.5 * (sides.max() + sides.mean()), 0.03, 0.97))
+
+
+def _sacrum_points(classes: Volume) -> Floats | None:
+    mask = classes.array == FineClass.SACRUM
+    if mask.sum() * classes.voxel_mm3 / 1000.0 < _SACRUM_ML:
+        return None
+    return classes.ijk_to_ras(np.argwhere(mask)[:, ::-1])
+
+
+def _to_sacrum(one: Instance, points: Floats | None) -> float | None:
+    """Return the mm from a body's centre down along the spine to the sacrum."""
+    if points is None:
+        return None
+    away = points - one.centroid
+    along = away @ one.down
+    aside = np.linalg.norm(away - along[:, None] * one.down, axis=1)
+    below = along[(along > 0) & (along < _SACRUM_REACH) & (aside < _SACRUM_RADIUS)]
+    return float(np.percentile(below, 3)) if len(below) >= 50 else None
+
+
+def _remarks(vertebrae: Sequence[Vertebra], found: Sequence[Instance]) -> list[str]:
+    remarks = []
+    cut = [display_name(v.label) for v in vertebrae if not v.complete]
+    if cut:
+        verb = "is" if len(cut) == 1 else "are"
+        remarks.append(f"{_listed(cut)} {verb} cut by the edge of the scan.")
+    doubtful = [
+        display_name(v.label)
+        for v, one in zip(vertebrae, found, strict=True)
+        if one.quality < _DOUBTFUL
+    ]
+    if doubtful:
+        remarks.append(f"Check {_listed(doubtful)}: part of a neighbour may be mixed in.")
+    return remarks
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
