@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from scipy import ndimage
 from spineseg import labels
 from spineseg.errors import InputError
 from spineseg.io.segmentations import terminology_entry
@@ -22,7 +23,6 @@ from SpineSegMRML.volumes import (
     affineFromNode,
     arrayToMatrix,
     imageFromArray,
-    matrixToArray,
     parentMatrix,
 )
 
@@ -55,15 +55,17 @@ def segmentationFromVolume(volume: Volume) -> Any:
     Parameters
     ----------
     volume : Volume
-        Label map (k, j, i); its affine is to the RAS of the node that will hold the segmentation.
+        Label map (k, j, i) of integers; its affine is to the RAS of the node that will hold the
+        segmentation.
     """
     segmentation = slicer.vtkSegmentation()
     segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
-    present = [int(label) for label in np.unique(volume.array) if label != labels.BACKGROUND]
-    if not present:
+    found = ndimage.find_objects(volume.array)
+    boxes = {index + 1: box for index, box in enumerate(found) if box is not None}
+    if not boxes:
         return segmentation
-    image = _croppedImage(volume)
-    for label in orderOfLabels(present):
+    image = _croppedImage(volume, list(boxes.values()))
+    for label in orderOfLabels(list(boxes)):
         name = labels.display_name(label)
         segment = slicer.vtkSegment()
         segment.SetName(name)
@@ -77,15 +79,10 @@ def segmentationFromVolume(volume: Volume) -> Any:
     return segmentation
 
 
-def _croppedImage(volume: Volume) -> Any:
-    """Return the label map as oriented image data, its extent cut to what is not background."""
-    occupied = volume.array != labels.BACKGROUND
-    ranges = [
-        np.flatnonzero(occupied.any(axis=tuple(other for other in range(3) if other != axis)))
-        for axis in range(3)
-    ]
-    low = [int(r[0]) for r in ranges]
-    high = [int(r[-1]) + 1 for r in ranges]
+def _croppedImage(volume: Volume, boxes: list[tuple[slice, ...]]) -> Any:
+    """Return the label map as oriented image data, cut to the labels' bounding boxes (k, j, i)."""
+    low = [min(box[axis].start for box in boxes) for axis in range(3)]
+    high = [max(box[axis].stop for box in boxes) for axis in range(3)]
     block = volume.array[tuple(slice(a, b) for a, b in zip(low, high))]
     image = imageFromArray(block, slicer.vtkOrientedImageData())
     extent = [bound for a, b in zip(low[::-1], high[::-1]) for bound in (a, b - 1)]
@@ -218,7 +215,7 @@ def labelVolumeFromNode(
     """Return what a segmentation node holds now, brush strokes included, as one label map.
 
     A segment called as in the label table gets that label; other segments, and a second one of the
-    same name, get free numbers from 255 down. Where segments overlap, the later one wins.
+    same name, get free numbers from 255 down. Where layers overlap, the later one wins.
 
     Parameters
     ----------
@@ -241,20 +238,57 @@ def labelVolumeFromNode(
     reference = _emptyImage(sourceNode)
     toSource = _transformToSource(segmentationNode, sourceNode)
     array = np.zeros(sourceNode.GetImageData().GetDimensions()[::-1], dtype=np.uint8)
-    layers: dict[str, np.ndarray] = {}
+    layers: dict[str, tuple[Any, dict[int, int]]] = {}
     names: dict[int, str] = {}
     for segmentId in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segmentId)
         image = segment.GetRepresentation(BINARY_LABELMAP)
         if image is None or image.IsEmpty():
             continue
-        key = image.GetAddressAsString("vtkOrientedImageData")
-        if key not in layers:
-            layers[key] = _resampled(image, reference, toSource)
         label = _labelFor(segment.GetName(), names)
         names[label] = segment.GetName()
-        array[layers[key] == segment.GetLabelValue()] = label
+        key = image.GetAddressAsString("vtkOrientedImageData")
+        layers.setdefault(key, (image, {}))[1][segment.GetLabelValue()] = label
+    for image, numbers in layers.values():
+        _paste(array, image, numbers, reference, toSource)
     return Volume(array, affineFromNode(sourceNode, world)), names
+
+
+def _paste(
+    array: np.ndarray, image: Any, numbers: dict[int, int], reference: Any, transform: Any
+) -> None:
+    """Write a layer into a label map (k, j, i) on the reference's grid.
+
+    `numbers` gives the label of each of the layer's values; a value that it lacks is background.
+    """
+    sameGrid = slicer.vtkOrientedImageDataResample.DoGeometriesMatch
+    if transform is not None or not sameGrid(image, reference):
+        image = _resampled(image, reference, transform)
+    # Values beyond the table's end are clipped to its last entry, which is background too.
+    table = np.zeros(max(numbers) + 2, np.uint8)
+    for value, label in numbers.items():
+        table[value] = label
+    layer = vtk_to_numpy(image.GetPointData().GetScalars())
+    layer = layer.reshape(image.GetDimensions()[::-1])
+    target, part = _overlap(reference.GetExtent(), image.GetExtent())
+    view, layer = array[target], layer[part]
+    # Slice by slice: a table look-up makes indices of eight bytes a voxel.
+    for k in range(len(layer)):
+        plane = table.take(layer[k], mode="clip")
+        np.copyto(view[k], plane, where=plane > 0)
+
+
+def _overlap(
+    first: tuple[int, ...], second: tuple[int, ...]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Return where two VTK extents overlap: slices (k, j, i) of each one's own array."""
+    slices: tuple[list[slice], list[slice]] = ([], [])
+    for axis in (2, 1, 0):
+        low = max(first[2 * axis], second[2 * axis])
+        high = max(low, 1 + min(first[2 * axis + 1], second[2 * axis + 1]))
+        for one, extent in zip(slices, (first, second)):
+            one.append(slice(low - extent[2 * axis], high - extent[2 * axis]))
+    return tuple(slices[0]), tuple(slices[1])
 
 
 def _labelFor(name: str, taken: dict[int, str]) -> int:
@@ -290,19 +324,10 @@ def _transformToSource(segmentationNode: Any, sourceNode: Any) -> Any:
     return transform
 
 
-def _resampled(image: Any, reference: Any, transform: Any) -> np.ndarray:
-    """Return an oriented image's voxels (k, j, i) on the reference's whole grid."""
+def _resampled(image: Any, reference: Any, transform: Any) -> Any:
+    """Return a layer on the reference's grid, by nearest neighbour."""
     output = slicer.vtkOrientedImageData()
     resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
     if not resample(image, reference, output, False, False, transform):
-        raise InputError(
-            _("The segmentation could not be brought onto the volume's grid."),
-            details=f"{matrixToArray(_matrixOf(image))}",
-        )
-    return vtk_to_numpy(output.GetPointData().GetScalars()).reshape(output.GetDimensions()[::-1])
-
-
-def _matrixOf(image: Any) -> vtk.vtkMatrix4x4:
-    matrix = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    return matrix
+        raise InputError(_("The segmentation could not be brought onto the volume's grid."))
+    return output

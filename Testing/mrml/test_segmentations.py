@@ -191,3 +191,18 @@ def test_a_saved_scene_brings_everything_back(application, scene, node, source, 
     hierarchy = application.subjectHierarchy()
     parents = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(n)) for n in (node, source)}
     assert len(parents) == 1
+
+
+def test_where_layers_overlap_the_later_one_wins(node, source, affine):
+    segmentation = node.GetSegmentation()
+    other = segmentations.segmentationFromVolume(
+        Volume(
+            np.where(labelVolume(affine).array > 0, labels.by_name("C2").verse, 0).astype(np.uint8),
+            affine,
+        )
+    )
+    segmentation.CopySegmentFromSegmentation(other, "C2")
+    assert segmentation.GetNumberOfLayers() == 2
+    back, names = segmentations.labelVolumeFromNode(node, source)
+    np.testing.assert_array_equal(np.unique(back.array), [0, labels.by_name("C2").verse])
+    assert len(names) == 6
