@@ -99,13 +99,15 @@ def _draw_sacrum(
     k, bend = chain.scale, rng.uniform(0.5, 1.4)
     half_w, half_d = last.size.width * 0.5, last.size.depth * 0.5
     notch, hole, ala = rng.uniform(0.1, 0.35), rng.uniform(3.2, 5.0), rng.uniform(46, 52) * k
-    dish = rng.uniform(0.0, 2.0)
+    dish, remnant = rng.uniform(0.0, 2.0), rng.uniform(-1.5, 2.0)
     wing = bool(settings.sacralised_l5)
     pen = _Pen(canvas, chain.sacrum_centre, chain.sacrum_rotation, Tissue.SACRUM)
     low = np.array([-62.0, -62.0 - 14, -112.0]) * k
     box = canvas.box(pen.centre, pen.rotation, low, np.array([62.0 * k, 34 * k, 18.0 * k]))
     if box is not None:
-        distance = _sacrum_distance(box, chain, (half_w, half_d, ala, bend), (notch, hole, dish))
+        distance = _sacrum_distance(
+            box, chain, (half_w, half_d, ala, bend), (notch, hole, dish, remnant)
+        )
         pen.fill(box, distance)
     # The coccyx goes on from S5 and turns forwards.
     y, z = -12 * k + 9 * bend * k, -100 * k
@@ -123,11 +125,11 @@ def _draw_sacrum(
 
 
 def _sacrum_distance(
-    box: Box, chain: Chain, sizes: tuple[float, ...], details: tuple[float, float, float]
+    box: Box, chain: Chain, sizes: tuple[float, ...], details: tuple[float, ...]
 ) -> Array:
     """Bodies S1–S5, alae, laminae and crest, with canal and foramina cut out."""
     half_w, half_d, ala, bend = sizes
-    notch, hole, dish = details
+    notch, hole, dish, remnant = details
     k = chain.scale
     line = np.array([[0, 0], [-3, -28], [-9 - bend, -52], [-13 + bend, -74], [-13 + 7 * bend, -96]])
     line = line * k
@@ -164,6 +166,10 @@ def _sacrum_distance(
         out = np.minimum(out, facet)
     tube = strut(box, (0, yc, 2), (0, yc - 8, -55), (12, 7.5), (4, 3), Y)
     out = np.maximum(out, -tube)
+    # What is left of the disc between S1 and S2, in some.
+    rho = (box.x / wide[1]) ** 2 + ((box.y - line[1, 0]) / deep[1]) ** 2
+    slit = np.maximum(np.abs(box.z - line[1, 1]) - remnant, (rho - 0.5) * deep[1])
+    out = np.maximum(out, -slit)
     for n in range(1, 4):
         x = np.abs(box.x) - (half_w * (0.86, 0.74, 0.66)[n - 1] + 2)
         z = box.z - (line[n, 1] - 1.0)
@@ -302,7 +308,10 @@ def _draw_wing(pen: _Pen, crest: Array, base: Array, thick: float) -> None:
         m = min(max(n, 1), len(tops) - 2)
         along = tops[m + 1] - tops[m - 1] + feet[m + 1] - feet[m - 1]
         heavy = 2.0 if n < 5 else 0.0
-        pen.bar(foot, top, (thick + 3 + heavy, 9.0), (thick + heavy * 0.5, 9.0), across=along)
+        # Wide enough to overlap: the bars shall make one plate.
+        wide = 0.5 * float(np.linalg.norm(along))
+        ra, rb = (thick + 3 + heavy, 0.55 * wide + 4), (thick + heavy * 0.5, wide)
+        pen.bar(foot, top, ra, rb, across=along)
         if n:
             pen.bar(tops[n - 1], top, (thick + 2.5, thick + 2), (thick + 2.5, thick + 2))
 

@@ -143,10 +143,11 @@ def _layers(soft: Soft, shape: Shape, skin: Outline, rng: np.random.Generator) -
     code[muscle] = Tissue.MUSCLE
     # Streaks of fat between the muscles, most of them beside the spinous processes.
     xs, ys = (v.astype(np.float32)[:, None, None] for v in shape.spine(z.ravel()))
-    streaks = soft.noise(streak_seed, (7.0, 7.0, 24.0))
+    streaks = soft.noise(streak_seed, (8.0, 8.0, 30.0))
     near = np.exp(-(((soft.x - xs) / 32) ** 2)) * (soft.y < ys - 14)
-    planes = streaks + near * np.float32(0.5 * fatty)
-    code[muscle & (planes > 2.0 - 0.75 * fatty)] = Tissue.FAT
+    # Where the noise crosses nought there is a sheet; it is thick where the back is fatty.
+    sheet = np.float32(0.10 * fatty) + near * np.float32(0.22 * fatty)
+    code[muscle & (np.abs(streaks) < sheet)] = Tissue.FAT
     # The abdomen's cavity reaches back to the bodies' middle beside the spine.
     wall = float(16.0 * lean * k)
     depth = skin.y - skin.b
@@ -209,6 +210,8 @@ def _lungs(soft: Soft, shape: Shape, seed: int, how: dict[str, float]) -> None:
     # The other half of the muscle inside the ribs is mediastinum, organs and the upper abdomen.
     code = part.code
     code[inner & (part.y > ys - 4) & ~air] = Tissue.FAT
+    # The liver fills the right dome.
+    code[inner & (z < dome) & (part.x > xs + 18) & (part.y > ys - 2) & ~air] = Tissue.ORGAN
     code[air] = Tissue.LUNG
     vessels = part.noise(seed, (4.5, 4.5, 7.0))
     code[air & (vessels > 1.75)] = Tissue.ORGAN

@@ -1,0 +1,94 @@
+"""What to generate: every choice of a digital patient that is not left to the seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Fracture:
+    """A compressed vertebra: ``kind`` is wedge, biconcave or crush; ``loss`` the height lost.
+
+    ``loss`` is the greatest fraction of height lost (Genant: grade 1 from 0.20, grade 2 from 0.25,
+    grade 3 from 0.40).
+    """
+
+    level: str
+    kind: str = "wedge"
+    loss: float = 0.30
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("wedge", "biconcave", "crush"):
+            raise InputError(
+                f"'{self.kind}' is no kind of fracture.", "Choose wedge, biconcave or crush."
+            )
+        if not 0.0 < self.loss <= 0.8:
+            raise InputError(
+                f"A height loss of {self.loss:g} is not possible.", "Give a fraction from 0 to 0.8."
+            )
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A metastasis in a vertebral body: ``kind`` is lytic, blastic or mixed; ``radius`` in mm."""
+
+    level: str
+    kind: str = "lytic"
+    radius: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("lytic", "blastic", "mixed"):
+            raise InputError(
+                f"'{self.kind}' is no kind of lesion.", "Choose lytic, blastic or mixed."
+            )
+
+
+@dataclass(frozen=True)
+class PhantomSettings:
+    """One digital patient.
+
+    Parameters
+    ----------
+    spacing_mm : voxel edge of the grid, mm
+    slice_mm : slice spacing along the body axis of the rendered scan, mm; None means ``spacing_mm``
+    levels : first and last level inside the field of view, top first, such as ("T10", "L5")
+    cobb_deg : main scoliotic curve between its end vertebrae, degrees; None lets the seed choose
+        among straight and mildly curved spines
+    kyphosis_deg, lordosis_deg : T1–T12 and L1–S1 angles, degrees; None lets the seed choose
+    t13, l6, sacralised_l5 : rare anatomy
+    fractures, lesions : what is wrong with which level
+    osteoporosis : 0 is a young adult's bone, 1 is severe osteoporosis; None lets the seed choose
+    degeneration : 0–1: osteophytes, narrow discs, sclerosis; None lets the seed choose
+    metal : levels with pedicle screws
+    torso : draw the body around the spine
+    margin_mm : body shown around the chosen levels, mm (left-right, front-back, up-down)
+    """
+
+    spacing_mm: float = 2.0
+    slice_mm: float | None = None
+    levels: tuple[str, str] = ("C1", "L5")
+    cobb_deg: float | None = None
+    kyphosis_deg: float | None = None
+    lordosis_deg: float | None = None
+    t13: bool = False
+    l6: bool = False
+    sacralised_l5: bool = False
+    fractures: tuple[Fracture, ...] = ()
+    lesions: tuple[Lesion, ...] = ()
+    osteoporosis: float | None = None
+    degeneration: float | None = None
+    metal: tuple[str, ...] = ()
+    torso: bool = True
+    margin_mm: tuple[float, float, float] = field(default=(70.0, 80.0, 20.0))
+
+    def __post_init__(self) -> None:
+        if not 0.4 <= self.spacing_mm <= 6.0:
+            raise InputError(
+                f"A spacing of {self.spacing_mm:g} mm can't be drawn.", "Choose 0.4 to 6 mm."
+            )
+        if self.cobb_deg is not None and not 0.0 <= self.cobb_deg <= 100.0:
+            raise InputError(
+                f"A Cobb angle of {self.cobb_deg:g}° can't be drawn.", "Choose 0 to 100°."
+            )

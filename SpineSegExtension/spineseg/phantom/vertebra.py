@@ -1,0 +1,276 @@
+"""One vertebra as a union of bars, drawn on a canvas with its sub-regions.
+
+Distances are in the vertebra's own frame, mm: x to the right, y forwards, z upwards, origin in the
+middle of the body. Parts and their proportions follow Gray's Anatomy; sizes come from the chain.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..labels import SubRegion, by_name
+from .canvas import FAR_MM, SKIRT_MM, Box, Canvas, ellipsoid, smooth_max, strut
+from .chain import Body
+
+Array = npt.NDArray[Any]
+Parts = list[tuple[int, Array]]
+#: People's masks are a little wider than the half-height of the edge (training notes, point 3).
+MASK_GROW_MM = 0.5
+#: What the mask calls the body's border, from the surface inwards.
+CORTEX_MM = 2.0
+LEFT, RIGHT = -1.0, 1.0
+
+
+def _warp(box: Box, rng: np.random.Generator) -> Box:
+    """Bend the frame a little, so that no two vertebrae are alike: waves of 18–60 mm."""
+    out = []
+    for _ in range(3):
+        bend = np.zeros_like(box.x)
+        for _ in range(2):
+            wave = rng.normal(size=3)
+            wave *= 2 * np.pi / rng.uniform(18, 60) / np.linalg.norm(wave)
+            phase = rng.uniform(0, 2 * np.pi)
+            w = wave.astype(np.float32)
+            bend += np.float32(rng.uniform(0.1, 0.75)) * np.sin(
+                w[0] * box.x + w[1] * box.y + w[2] * box.z + np.float32(phase)
+            )
+        out.append(bend)
+    x, y, z = (axis + bend for axis, bend in zip((box.x, box.y, box.z), out, strict=True))
+    return Box(box.slices, x, y, z, box.matrix, box.offset)
+
+
+def body_distance(whole: Box, body: Body, worn: float, rng: np.random.Generator) -> Array:
+    """Body with a waist, a flat back and concave endplates; osteophytes where ``worn`` is high."""
+    half_w, half_d = body.size.width / 2, body.size.depth / 2
+    front, middle, back = body.heights
+    reach = np.array([1.25 * half_w, 1.25 * half_d, max(front, middle, back) / 2]) + SKIRT_MM
+    near = whole.part(-reach, reach)
+    box = Box(near, whole.x[near], whole.y[near], whole.z[near], whole.matrix, whole.offset)
+    u = box.y / half_d
+    height = middle + u * (front - back) / 2 + u * u * ((front + back) / 2 - middle)
+    height = np.maximum(height, 3.0)
+    rise = np.clip(np.abs(box.z) / (height / 2), 0, 1.3)
+    spread = 1.0 - rng.uniform(0.04, 0.13) * (1.0 - rise * rise)
+    lip = worn * rng.uniform(0, 0.22)
+    if lip > 0.01:
+        angle = np.arctan2(box.y, box.x)
+        rim = np.clip((rise - 0.55) / 0.45, 0, 1) ** 2
+        swell = 0.5 + 0.5 * np.cos(angle * rng.integers(1, 4) + np.float32(rng.uniform(0, 6.3)))
+        spread = spread + lip * rim * swell
+    power = rng.uniform(2.1, 2.7)
+    reach = (np.abs(box.x) / half_w) ** power + (np.abs(box.y) / half_d) ** power
+    rho = reach ** (1.0 / power) / spread
+    side = (rho - 1.0) * min(half_w, half_d)
+    hollow = rng.uniform(0.5, 2.2) * np.clip(1.0 - (box.x / (0.55 * half_w)) ** 2, 0, 1)
+    side = smooth_max(side, -half_d * 0.93 + hollow - box.y, 2.0)
+    dish = rng.uniform(0.3, 2.4) * (0.5 if body.name[0] == "C" else 1.0)
+    plate = np.abs(box.z) - height / 2 + dish * np.clip(1.0 - rho * rho, 0, 1)
+    distance = np.full(whole.x.shape, FAR_MM, dtype=np.float32)
+    distance[near] = np.minimum(smooth_max(side, plate, 2.0), FAR_MM)
+    return distance
+
+
+def _atlas(box: Box, body: Body) -> Parts:
+    """C1: a ring of two arches and two lateral masses round the dens; it has no body."""
+    k = body.size.transverse / 76.0
+    parts: Parts = []
+    arch = np.minimum(
+        strut(box, (-15 * k, 4, 0), (0, 10 * k, 0), (3, 4.5), (3, 5.5)),
+        strut(box, (15 * k, 4, 0), (0, 10 * k, 0), (3, 4.5), (3, 5.5)),
+    )
+    for side, code in (
+        (LEFT, SubRegion.TRANSVERSE_LEFT),
+        (RIGHT, SubRegion.TRANSVERSE_RIGHT),
+    ):
+        s = side * k
+        arch = np.minimum(arch, ellipsoid(box, (19 * s, -3, 0), (7.5 * k, 9.5, 8.5)))
+        arch = np.minimum(
+            arch, strut(box, (20 * s, -11, 0), (13 * s, -26 * k, 0), (3, 4.5), (3, 4.5))
+        )
+        arch = np.minimum(
+            arch, strut(box, (13 * s, -26 * k, 0), (0, -32 * k, 0), (3, 4.5), (3.5, 5))
+        )
+        wing = strut(box, (22 * s, -4, 0), (36 * s, -6, -2), (4.5, 4), (4, 4))
+        hole = np.sqrt((box.x - 28 * s) ** 2 + (box.y + 5) ** 2) - 3.0
+        parts.append((code, np.maximum(wing, -hole)))
+    parts.append((SubRegion.ARCH, arch))
+    return parts
+
+
+def _cervical(box: Box, body: Body) -> Parts:
+    """Posterior parts of C2–C7: pillars with oblique facets, transverse foramina, forked tip."""
+    size = body.size
+    half_w, yb = size.width / 2, -size.depth / 2 * 0.93
+    cw, cd = size.canal
+    top = size.height / 2 if size.name != "C2" else 2.0
+    h = min(size.height, 13.0)
+    zc = 0.0 if size.name != "C2" else -size.height / 2 + h / 2
+    px, py = cw / 2 + 4.5, yb - cd * 0.38
+    arch: Array | None = None
+    parts: Parts = []
+    for s, transverse, upper, lower in (
+        (LEFT, SubRegion.TRANSVERSE_LEFT, SubRegion.SUPERIOR_ARTICULAR_LEFT, SubRegion.INFERIOR_ARTICULAR_LEFT),
+        (RIGHT, SubRegion.TRANSVERSE_RIGHT, SubRegion.SUPERIOR_ARTICULAR_RIGHT, SubRegion.INFERIOR_ARTICULAR_RIGHT),
+    ):
+        pedicle = strut(
+            box, (s * half_w * 0.7, yb + 4, zc), (s * px, py, zc),
+            (size.pedicle[0] / 2, size.pedicle[1] / 2), (size.pedicle[0] / 2, size.pedicle[1] / 2),
+        )  # fmt: skip
+        lamina = strut(
+            box, (s * px, py - 3, zc - 1), (0, yb - cd - 2.5, zc - 2), (2.6, h * 0.45), (3, h * 0.5)
+        )
+        arch = np.minimum(pedicle, lamina) if arch is None else np.minimum(arch, pedicle)
+        arch = np.minimum(arch, lamina)
+        bar = strut(
+            box, (s * half_w * 0.85, yb + size.depth * 0.35, zc - 1),
+            (s * size.transverse / 2, yb + 1, zc - 3), (5.5, 3.5), (4.5, 3.0),
+        )  # fmt: skip
+        hole = np.sqrt((box.x - s * (half_w + 4.2)) ** 2 + (box.y - yb - 4.5) ** 2) - 2.7
+        parts.append((transverse, np.maximum(bar, -hole)))
+        up = 7.0 if size.name != "C2" else 3.0
+        parts.append(
+            (upper, strut(box, (s * px, py, zc), (s * px, py + 2, zc + up), (5.5, 5), (5.5, 4)))
+        )
+        parts.append(
+            (lower, strut(box, (s * px, py - 1, zc), (s * px, py - 5, zc - 8), (5.5, 5), (5.5, 3.5)))
+        )
+        if size.name != "C2":
+            hook = strut(
+                box, (s * half_w * 0.85, -1, top - 2), (s * half_w * 0.95, -2, top + 3), (2, 5), (1.5, 4)
+            )
+            parts.append((SubRegion.BODY, hook))
+    tip_y = yb - size.reach
+    tip_z = zc - 3 - np.tan(np.radians(size.droop)) * (size.reach - cd)
+    fork = 0.0 if size.name == "C7" else 4.0
+    thick = 4.5 if size.name in ("C2", "C7") else 3.5
+    spine = strut(box, (0, yb - cd - 2, zc - 2), (-fork, tip_y, tip_z), (3.5, 6), (2.8, thick))
+    if fork:
+        other = strut(box, (0, yb - cd - 2, zc - 2), (fork, tip_y, tip_z), (3.5, 6), (2.8, thick))
+        spine = np.minimum(spine, other)
+    parts.append((SubRegion.SPINOUS, spine))
+    if size.name == "C2":
+        dens = strut(box, (0, 0, size.height / 2 - 4), (0, -1, size.height / 2 + 13), (6, 6), (5, 5))
+        parts.append((SubRegion.BODY, dens))
+    assert arch is not None
+    parts.append((SubRegion.ARCH, arch))
+    return parts
+
+
+def _thoracolumbar(box: Box, body: Body) -> Parts:
+    """Posterior parts of T1–L6."""
+    size = body.size
+    lumbar = size.name[0] == "L"
+    yb = -size.depth / 2 * 0.93
+    back = body.heights[2]
+    h = size.height
+    cw, cd = size.canal
+    pw, ph = size.pedicle
+    px, pz = cw / 2 + pw * 0.48, min(back, h) / 2 - ph / 2 - (0.5 if lumbar else 1.0)
+    gap = body.disc
+    parts: Parts = []
+    arch: Array | None = None
+    for s, transverse, upper, lower in (
+        (LEFT, SubRegion.TRANSVERSE_LEFT, SubRegion.SUPERIOR_ARTICULAR_LEFT, SubRegion.INFERIOR_ARTICULAR_LEFT),
+        (RIGHT, SubRegion.TRANSVERSE_RIGHT, SubRegion.SUPERIOR_ARTICULAR_RIGHT, SubRegion.INFERIOR_ARTICULAR_RIGHT),
+    ):
+        joint = (s * (px + 1), yb - cd * 0.6, pz)
+        pedicle = strut(box, (s * px, yb + 4, pz), joint, (pw / 2, ph / 2), (pw / 2, ph / 2 * 0.9))
+        lamina = strut(
+            box, (s * (cw / 2 + 2.0), yb - cd * 0.62, pz - h * 0.22), (0, yb - cd - 3.0, -h * 0.28),
+            (3.4, h * (0.36 if lumbar else 0.48)), (3.2, h * (0.42 if lumbar else 0.52)),
+        )  # fmt: skip
+        both = np.minimum(pedicle, lamina)
+        arch = both if arch is None else np.minimum(arch, both)
+        if lumbar:
+            bar = strut(
+                box, (s * (px + pw * 0.3), yb - 5, pz - 1), (s * size.transverse / 2, yb - 9, pz + 1),
+                (3.6, 6.0), (2.6, 4.5),
+            )  # fmt: skip
+            up_from = (s * (cw / 2 + 4.5), yb - cd * 0.62, pz)
+            up_to = (s * (cw / 2 + 6.5), yb - cd * 0.78, h / 2 + gap * 0.5 + 6)
+            down_from = (s * (cw / 2), yb - cd - 1.5, -h * 0.25)
+            down_to = (s * (cw / 2 + 0.5), yb - cd - 3.0, -h / 2 - gap * 0.5 - 6.5)
+            up_r, down_r = ((5.5, 5.0), (4.5, 6.0)), ((5.5, 5.0), (4.5, 5.0))
+        else:
+            n = int(size.name[1:])
+            lift = 5.0 if n <= 10 else 2.0
+            bar = strut(
+                box, (s * (px + 2), yb - cd * 0.7, pz - 1),
+                (s * size.transverse / 2, yb - cd * 0.75 - (11 if n <= 10 else 6), pz + lift),
+                (5.0, 6.0), (4.8, 5.8),
+            )  # fmt: skip
+            up_from = (s * (cw / 2 + 3.5), yb - cd * 0.66, pz)
+            up_to = (s * (cw / 2 + 3), yb - cd * 0.62, h / 2 + gap + 4)
+            down_from = (s * (cw / 2 + 1), yb - cd - 0.5, -h * 0.3)
+            down_to = (s * (cw / 2 + 0.5), yb - cd - 1.0, -h / 2 - gap - 3.5)
+            up_r, down_r = ((5.0, 3.6), (4.8, 2.8)), ((5.2, 3.6), (4.8, 2.8))
+        parts.append((transverse, bar))
+        parts.append((upper, strut(box, up_from, up_to, *up_r, across=(0.0, 1.0, 0.0))))
+        parts.append((lower, strut(box, down_from, down_to, *down_r, across=(0.0, 1.0, 0.0))))
+    base = (0.0, yb - cd - 3.5, -h * 0.25)
+    fall = min(np.tan(np.radians(size.droop)) * (size.reach - cd), 33.0)
+    tip = (0.0, yb - size.reach, -h * 0.25 - fall)
+    radii = ((4.0, 8.5), (3.8, 9.5)) if lumbar else ((3.8, 6.5), (3.2, 4.2))
+    parts.append((SubRegion.SPINOUS, strut(box, base, tip, *radii)))
+    assert arch is not None
+    parts.append((SubRegion.ARCH, arch))
+    return parts
+
+
+def draw_vertebra(canvas: Canvas, body: Body, worn: float, rng: np.random.Generator) -> None:
+    """Draw one vertebra with its VerSe id, sub-regions and depth.
+
+    ``worn`` is 0 (young) to 1 (severe osteophytes). All random numbers come from ``rng`` alone, in
+    the same number whatever part of the vertebra lies on the canvas.
+    """
+    size = body.size
+    side = size.transverse / 2 + 8
+    low = np.array([-side, -size.depth / 2 - size.reach - 9, -size.height / 2 - 42])
+    high = np.array([side, size.depth / 2 + 9, size.height / 2 + 24])
+    box = canvas.box(body.centre, body.rotation, low, high)
+    seed = int(rng.integers(2**31))
+    if box is None:
+        return
+    local = np.random.default_rng(seed)
+    box = _warp(box, local)
+    if size.name == "C1":
+        parts = _atlas(box, body)
+    else:
+        back = _cervical(box, body) if size.name[0] == "C" else _thoracolumbar(box, body)
+        parts = [(int(SubRegion.BODY), body_distance(box, body, worn, local)), *back]
+    distance = parts[0][1]
+    code = np.full(distance.shape, parts[0][0], dtype=np.uint8)
+    for part, other in parts[1:]:
+        nearer = other < distance
+        code[nearer] = part
+        distance = np.minimum(distance, other)
+    if size.name != "C1":
+        canal = _canal_rho(box, body)
+        # The canal is carved out of everything behind the body, never out of the body itself.
+        behind = code != int(SubRegion.BODY)
+        wall = (1.0 - canal) * min(size.canal) / 2
+        distance = np.where(behind, np.maximum(distance, wall), distance)
+    code[(code == int(SubRegion.BODY)) & (distance > -CORTEX_MM)] = int(SubRegion.BODY_BORDER)
+    canvas.draw_bone(box.slices, distance, code, by_name(size.name).verse, grow=MASK_GROW_MM)
+
+
+def canal_centre_y(body: Body) -> float:
+    """Where the canal's middle lies in the vertebra's frame, mm (negative: behind the body)."""
+    if body.name == "C1":
+        return -12.0
+    return -body.size.depth / 2 * 0.93 - body.size.canal[1] / 2
+
+
+def _canal_rho(box: Box, body: Body) -> Array:
+    """1 on the canal's wall, less inside."""
+    cw, cd = body.size.canal
+    y = box.y - canal_centre_y(body)
+    return np.asarray(np.sqrt((box.x / (cw / 2)) ** 2 + (y / (cd / 2)) ** 2))
+
+
+def canal_rho(box: Box, body: Body) -> Array:
+    """Elliptic radius about the canal: 1 on its wall, less inside; its shape is ``box.x``'s."""
+    return _canal_rho(box, body)

@@ -1,0 +1,67 @@
+"""Losses of the vertebra networks.
+
+Targets may be sets of classes ("some vertebra", "anything but a vertebra"): the probability of a set
+is the sum of its members', so scans with coarser labels can be learned from too.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
+from torch import Tensor
+
+from ..methods.classes import FineClass
+from .samples import IGNORE, NO_VERTEBRA, SOME_VERTEBRA
+
+VERTEBRA = (int(FineClass.BODY), int(FineClass.POSTERIOR))
+
+
+def set_cross_entropy(logits: Tensor, target: Tensor, classes: int) -> Tensor:
+    """Mean negative log-probability of the target class or set of classes.
+
+    ``logits`` (N, ≥ classes, k, j, i); ``target`` (N, k, j, i), ``IGNORE`` left out.
+    """
+    log_p = F.log_softmax(logits[:, :classes].float(), dim=1)
+    exact = target < classes
+    index = torch.where(exact, target, torch.zeros_like(target)).long()
+    picked = log_p.gather(1, index[:, None])[:, 0]
+    if not bool(exact.all()):
+        members = [c for c in range(classes) if c in VERTEBRA]
+        others = [c for c in range(classes) if c not in VERTEBRA]
+        picked = torch.where(target == SOME_VERTEBRA, log_p[:, members].logsumexp(1), picked)
+        picked = torch.where(target == NO_VERTEBRA, log_p[:, others].logsumexp(1), picked)
+    known = (target != IGNORE).float()
+    return -(picked * known).sum() / known.sum().clamp(min=1)
+
+
+def _overlap(probability: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """Soft Dice of one class over the whole batch (Milletari et al. 2016, squares left out)."""
+    shared = (probability * truth * known).sum()
+    total = (probability * known).sum() + (truth * known).sum()
+    return (2 * shared + 1) / (total + 1)
+
+
+def dice_loss(logits: Tensor, target: Tensor, classes: int, fine: bool) -> Tensor:
+    """One minus the mean soft Dice over the classes that are present, background left out."""
+    p = logits[:, :classes].float().softmax(dim=1)
+    exact = (target < classes).float()
+    present = [c for c in range(1, classes) if bool((target == c).any())]
+    parts = [_overlap(p[:, c], (target == c).float(), exact) for c in present]
+    if fine:
+        # The vertebra as a whole is known in every scan, and is what is measured in the end.
+        vertebra = (target == VERTEBRA[0]) | (target == VERTEBRA[1]) | (target == SOME_VERTEBRA)
+        if bool(vertebra.any()):
+            known = (target != IGNORE).float()
+            whole = _overlap(p[:, VERTEBRA[0]] + p[:, VERTEBRA[1]], vertebra.float(), known)
+            parts += [whole, whole]
+    if not parts:
+        return logits.sum() * 0.0
+    return 1.0 - torch.stack(parts).mean()
+
+
+def offset_loss(prediction: Tensor, offsets: Tensor, target: Tensor) -> Tensor:
+    """Smooth L1 between offsets (N, 3, k, j, i) on the voxels of vertebrae."""
+    inside = (target == VERTEBRA[0]) | (target == VERTEBRA[1]) | (target == SOME_VERTEBRA)
+    error = F.smooth_l1_loss(prediction.float(), offsets, beta=0.1, reduction="none").mean(dim=1)
+    weight = inside.float()
+    return (error * weight).sum() / weight.sum().clamp(min=1)

@@ -1,0 +1,157 @@
+"""Trains the two networks of ``vertebra-unet``.
+
+``spineseg train vertebra-unet -o FOLDER --hours H`` draws a pool of digital patients, adds real label
+maps (and real labelled scans) where ``--data`` has them, trains the coarse and then the fine network,
+and leaves their weights in FOLDER. Under ``torchrun --nproc-per-node N -m spineseg …`` all processes
+share the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..methods.classes import CoarseClass, FineClass
+from ..progress import Progress
+from .pool import COARSE_MM, FINE_MM, Item, fill, item_paths, load_item
+
+STAGES = ("coarse", "fine")
+WIDTHS = {"coarse": (16, 32, 64, 128, 160), "fine": (16, 32, 64, 128, 192)}
+SPACING = {"coarse": COARSE_MM, "fine": FINE_MM}
+CLASSES = {"coarse": len(CoarseClass), "fine": len(FineClass)}
+OUTPUTS = {"coarse": len(CoarseClass), "fine": len(FineClass) + 3}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train one or both networks.
+
+    Parameters
+    ----------
+    stages : which networks
+    hours : for each of them
+    patients : digital patients in the pool of each
+    patch : crop in voxels (k, j, i), multiples of 16
+    batch : crops a step and process
+    real_share : fraction of the crops that comes from real label maps and scans, when there are any
+    device : None chooses
+    """
+
+    stages: tuple[str, ...] = STAGES
+    hours: float = 1.0
+    patients: int = 400
+    patch: tuple[int, int, int] = (64, 64, 64)
+    batch: int = 2
+    rate: float = 2e-3
+    real_share: float = 0.2
+    seed: int = 0
+    device: str | None = None
+
+
+class Sampler:
+    """Draws training batches from a pool's folder; new patients are seen as they arrive."""
+
+    def __init__(self, folder: Path, kind: str, settings: TrainSettings, rank: int) -> None:
+        self.folder, self.kind, self.settings, self.rank = folder, kind, settings, rank
+        self._items: dict[Path, Item] = {}
+        self._look()
+        if not self._items:
+            raise InputError(f"The pool {folder} is empty.", "Draw patients first.")
+
+    def _look(self) -> None:
+        for path in item_paths(self.folder):
+            if path not in self._items:
+                self._items[path] = load_item(path)
+        self._drawn = [p for p in self._items if p.name.startswith("patient")]
+        self._real = [p for p in self._items if not p.name.startswith("patient")]
+
+    def batch(self, step: int) -> dict[str, Any]:
+        """Batch of a step: image, target and offsets as tensors."""
+        import torch
+
+        from .samples import make_sample
+
+        if step % 200 == 199:
+            self._look()
+        rng = np.random.default_rng([self.settings.seed, self.rank, step])
+        samples = []
+        for _ in range(self.settings.batch):
+            real = self._real and (rng.random() < self.settings.real_share or not self._drawn)
+            names = self._real if real else self._drawn
+            item = self._items[names[int(rng.integers(len(names)))]]
+            samples.append(
+                make_sample(item, self.settings.patch, SPACING[self.kind], self.kind, rng)
+            )
+        image = torch.from_numpy(np.stack([s.image for s in samples]))
+        return {
+            "image": image.contiguous(memory_format=torch.channels_last_3d),
+            "target": torch.from_numpy(np.stack([s.target for s in samples])).long(),
+            "offsets": torch.from_numpy(np.stack([s.offsets for s in samples])),
+        }
+
+
+def segmentation_loss(kind: str) -> Any:
+    """Cross-entropy + Dice (+ offsets) at full resolution, and half as much at half resolution."""
+    import torch
+
+    from .losses import dice_loss, offset_loss, set_cross_entropy
+
+    classes, fine = CLASSES[kind], kind == "fine"
+
+    def terms(logits: Any, target: Any, offsets: Any) -> tuple[Any, dict[str, float]]:
+        entropy = set_cross_entropy(logits, target, classes)
+        dice = dice_loss(logits, target, classes, fine)
+        total = entropy + dice
+        parts = {"entropy": float(entropy.detach()), "dice": float(dice.detach())}
+        if fine:
+            shift = offset_loss(logits[:, classes:], offsets, target)
+            total = total + shift
+            parts["offset"] = float(shift.detach())
+        return total, parts
+
+    def loss(network: Any, batch: dict[str, Any]) -> tuple[Any, dict[str, float]]:
+        full, half = network.forward_deep(batch["image"])
+        with torch.autocast(full.device.type, enabled=False):
+            total, parts = terms(full, batch["target"], batch["offsets"])
+            # Every second voxel: a mean of codes would mean nothing.
+            coarser, _ = terms(
+                half, batch["target"][:, ::2, ::2, ::2], batch["offsets"][:, :, ::2, ::2, ::2]
+            )
+        return total + 0.5 * coarser, parts
+
+    return loss
+
+
+def train_stage(
+    kind: str, pool: Path, folder: Path, settings: TrainSettings, progress: Progress
+) -> dict[str, Any]:
+    """Train one network on a pool and return its averaged weights."""
+    import torch
+
+    from ..networks.residual_unet import ResidualUNet
+    from .loop import LoopSettings, Trainer, world
+
+    rank, _ = world()
+    torch.manual_seed(settings.seed)
+    network = ResidualUNet(2, OUTPUTS[kind], WIDTHS[kind])
+    sampler = Sampler(pool, kind, settings, rank)
+    loop = LoopSettings(
+        hours=settings.hours, batch=settings.batch, rate=settings.rate, seed=settings.seed
+    )
+    trainer = Trainer(
+        network, segmentation_loss(kind), sampler.batch, loop, folder, settings.device
+    )
+    return trainer.run(progress)
+
+
+def fill_pool(pool: Path, kind: str, settings: TrainSettings, progress: Progress) -> None:
+    """Draw the digital patients of one stage, shared among the processes."""
+    from .loop import world
+
+    rank, size = world()
+    for n in fill(pool, kind, settings.patients, rank, size):
+        progress("drawing patients", min(1.0, n * size / settings.patients), f"{n * size}")
