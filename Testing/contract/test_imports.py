@@ -92,6 +92,12 @@ def test_library_declares_what_it_imports(path: Path) -> None:
     assert names <= known, f"not in pyproject.toml: {names - known}"
 
 
+def test_the_library_uses_what_it_asks_for() -> None:
+    tops = {i.top for path in python_files(LIBRARY) for i in imports(path)}
+    used = {DISTRIBUTION.get(top, top).lower() for top in tops}
+    assert not {r.name.lower() for r in requirements()} - used
+
+
 def test_importing_the_library_loads_no_heavy_package() -> None:
     modules = [
         ".".join(("spineseg", *path.relative_to(LIBRARY).with_suffix("").parts))
