@@ -77,7 +77,7 @@ METHODS: tuple[Method, ...] = (
         task=SEGMENT,
         module="vertebra_unet",
         summary="Finds the spine, outlines each vertebra in CT and names its level.",
-        models=("vertebra-unet",),
+        models=("vertebra-coarse", "vertebra-fine"),
         limits=(
             "CT only. Trained on digital spines: fused, operated or strongly deformed vertebrae, "
             "and slices thicker than 5 mm, need a careful look."

@@ -41,6 +41,7 @@ SLAB_MM = (-3.0, -1.5, 0.0, 1.5, 3.0)  # planes averaged: calms voxel steps, sta
 DEPTH_MM = (8.0, 55.0)  # plausible depth of a body, from C3 to a large osteophytic L5
 HEIGHT_MM = (2.0, 55.0)  # a crushed body up to a tall lumbar one
 ZONES = {"anterior": (0.05, 0.15), "middle": (0.45, 0.55), "posterior": (0.85, 0.95)}
+BULGE = 1.2  # largest middle height, as a multiple of the higher edge
 WITHOUT_BODY = tuple(v.name for v in labels.VERTEBRAE[:2])  # C1 has none, C2 has the dens
 
 
@@ -181,6 +182,9 @@ def _heights_of(section: Mask) -> Heights | None:
         high = max(low + 1, start + round(last * (stop - start)))
         values[name] = float(columns[low:high].mean() * STEP_MM)
     if not all(HEIGHT_MM[0] <= value <= HEIGHT_MM[1] for value in values.values()):
+        return None
+    # A sound body is waisted and a crushed one more so: bulging means that the section is wrong.
+    if values["middle"] > BULGE * max(values["anterior"], values["posterior"]):
         return None
     return {name: round(value, 1) for name, value in values.items()}
 
