@@ -256,7 +256,7 @@ def _pelvis(soft: Soft, shape: Shape, rng: np.random.Generator) -> None:
     soft.blob(place, np.array([38, 30, 30]) * k * full, Tissue.ORGAN, inner)
     soft.blob(place, np.array([34, 26, 26]) * k * full, Tissue.BOWEL, (Tissue.ORGAN,))
     soft.blob(sacrum + np.array([0, 26, -82]) * k, np.array([26, 17, 24]) * k, Tissue.ORGAN, inner)
-    way = ((-10, -14, 12), (-45, 0, -16), (-80, 4, -24), (-115, 0, -6))
+    way = ((-10, -14, 20), (-45, 0, -6), (-80, 4, -12), (-115, 0, 4))
     line = [
         (sacrum[2] + dz * k, sacrum[0] + dx, sacrum[1] + dy * k, wide, wide * 0.8)
         for dz, dx, dy in way

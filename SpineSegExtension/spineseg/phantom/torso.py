@@ -128,7 +128,7 @@ def _layers(soft: Soft, shape: Shape, skin: Outline, rng: np.random.Generator) -
     lean = rng.uniform(0.6, 1.3)
     fatty = rng.uniform(0.25, 1.35)
     streak_seed, lung_seed = (int(s) for s in rng.integers(2**31, size=2))
-    lung_on = {"inhale": float(rng.uniform(-25, 25)), "wet": float(rng.random())}
+    lung_on = {"inhale": float(rng.uniform(-45, 20)), "wet": float(rng.random())}
     outer = skin.radius(soft, 2.4)
     inside = outer < 1.0
     code = soft.code
