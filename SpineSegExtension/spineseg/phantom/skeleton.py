@@ -20,7 +20,7 @@ from .settings import PhantomSettings
 from .vertebra import canal_centre_y
 
 Array = npt.NDArray[Any]
-Point = Sequence[float]
+Point = Sequence[float] | Array
 Radii = tuple[float, float]
 #: Bones are drawn a little wider than their edge, as the vertebrae are.
 GROW_MM = 0.3
