@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from spineseg.errors import InputError
 from spineseg.geometry.spine_curve import SpineCurve, fit_curve
-from spineseg.methods.instances import FineClass, Instance, split_vertebrae
+from spineseg.methods.classes import FineClass
+from spineseg.methods.instances import Instance, split_vertebrae
 from spineseg.volume import Volume
 
 SPACING = 2.2

@@ -8,7 +8,6 @@ overlap the level below, are shared out by their votes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +16,13 @@ from scipy.spatial import cKDTree
 
 from spineseg.errors import InputError
 from spineseg.geometry.spine_curve import SpineCurve, fit_curve
+from spineseg.methods.classes import FineClass
 from spineseg.methods.spine_planes import split_at_planes
 from spineseg.methods.spine_profile import cut_profile, make_profile
 from spineseg.methods.tidying import drop_strays, follow_majority
 from spineseg.volume import Volume
 
-__all__ = ["FineClass", "Instance", "split_vertebrae"]
+__all__ = ["Instance", "split_vertebrae"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,18 +32,6 @@ _BODY_RADIUS = 28.0  # mm around the curve in which bodies and discs are measure
 _SPINE_RADIUS = 95.0  # mm from the curve to the tip of the longest process, with room
 _FRAGMENT_ML = 0.8  # a vertebra needs at least this much
 _UNKNOWN = -1
-
-
-class FineClass(IntEnum):
-    """Classes of the fine pass."""
-
-    BACKGROUND = 0
-    BODY = 1
-    POSTERIOR = 2
-    DISC = 3
-    CANAL = 4
-    SACRUM = 5
-    RIB = 6
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Metrics, and one script a table of results."""
