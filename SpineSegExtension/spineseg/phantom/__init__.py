@@ -1,0 +1,15 @@
+"""Digital patients: spines with known answers, and the scans made of them."""
+
+from .answers import answers, write_phantom
+from .generate import Phantom, generate
+from .settings import Fracture, Lesion, PhantomSettings
+
+__all__ = [
+    "Fracture",
+    "Lesion",
+    "Phantom",
+    "PhantomSettings",
+    "answers",
+    "generate",
+    "write_phantom",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,14 @@ def draw(canvas: Canvas, chain: Chain, settings: PhantomSettings, seed: int) -> 
         draw_soft_tissue(canvas, chain, np.random.default_rng(soft), settings)
 
 
+def _slices(canvas: Canvas, slice_mm: float | None) -> tuple[Array, Array]:
+    """Affine of the scan and its slices' places on the canvas, in the canvas's slices."""
+    affine = canvas.affine
+    step = (slice_mm or canvas.spacing) / canvas.spacing
+    affine[2, 2] *= step
+    return affine, np.arange(0, canvas.shape[0] - 0.999, step)
+
+
 def generate(settings: PhantomSettings | None = None, seed: int = 0) -> Phantom:
     """Generate a digital patient; the same ``settings`` and ``seed`` give the same voxels.
 
@@ -82,13 +90,18 @@ def generate(settings: PhantomSettings | None = None, seed: int = 0) -> Phantom:
     draw(canvas, chain, settings, seed)
     rng = np.random.default_rng([seed, 2])
     scanner = random_scanner(rng, settings.osteoporosis)
+    scanner = replace(scanner, slice_mm=settings.slice_mm or settings.spacing_mm)
     hu = render_ct(canvas.tissue, canvas.depth, canvas.overlay, canvas.spacing, scanner, rng)
-    affine = canvas.affine
+    affine, at = _slices(canvas, settings.slice_mm)
+    below, share = np.floor(at).astype(int), (at % 1.0)[:, None, None]
+    above = np.minimum(below + 1, len(hu) - 1)
+    scan = hu[below] * (1 - share) + hu[above] * share
+    near = np.rint(at).astype(int)
     return Phantom(
-        ct=Volume(np.rint(hu).astype(np.int16), affine),
-        vertebrae=Volume(canvas.ids, affine),
-        tissue=Volume(canvas.tissue, affine),
-        overlay=Volume(canvas.overlay, affine),
+        ct=Volume(np.rint(scan).astype(np.int16), affine),
+        vertebrae=Volume(canvas.ids[near], affine),
+        tissue=Volume(canvas.tissue[near], affine),
+        overlay=Volume(canvas.overlay[near], affine),
         chain=chain,
         scanner=scanner,
         settings=settings,

@@ -58,6 +58,12 @@ def world() -> tuple[int, int]:
     return (dist.get_rank(), size) if size > 1 else (0, 1)
 
 
+def barrier() -> None:
+    """Wait until every process is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def _rate(done: float, warmup: float) -> float:
     """Fraction of the peak rate: a short rise, then a polynomial fall to nothing."""
     if done < warmup:

@@ -8,7 +8,8 @@ share the work.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ STAGES = ("coarse", "fine")
 WIDTHS = {"coarse": (16, 32, 64, 128, 160), "fine": (16, 32, 64, 128, 192)}
 SPACING = {"coarse": COARSE_MM, "fine": FINE_MM}
 CLASSES = {"coarse": len(CoarseClass), "fine": len(FineClass)}
+PATCH = {"coarse": (64, 48, 48), "fine": (64, 64, 64)}
 OUTPUTS = {"coarse": len(CoarseClass), "fine": len(FineClass) + 3}
 
 
@@ -155,3 +157,69 @@ def fill_pool(pool: Path, kind: str, settings: TrainSettings, progress: Progress
     rank, size = world()
     for n in fill(pool, kind, settings.patients, rank, size):
         progress("drawing patients", min(1.0, n * size / settings.patients), f"{n * size}")
+
+
+def _settings(options: TrainSettings | Mapping[str, Any]) -> tuple[TrainSettings, Path, bool]:
+    """Training settings, output folder and whether to go on, from what the terminal gives."""
+    if isinstance(options, TrainSettings):
+        return options, Path("training"), True
+    known = {f.name for f in fields(TrainSettings)}
+    chosen = {k: v for k, v in options.items() if k in known and v is not None}
+    return TrainSettings(**chosen), Path(options["output"]), bool(options.get("resume", False))
+
+
+def fit(
+    data: Path | str | None,
+    options: TrainSettings | Mapping[str, Any],
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Train the coarse and the fine network; each takes half of the hours.
+
+    Parameters
+    ----------
+    data : folder with real label maps (laid out as the project's data folder), or None
+    options : ``TrainSettings``, or a mapping of its fields with ``output`` and ``resume``
+
+    Returns
+    -------
+    The weights' files, in ``output/models``; ``SPINESEG_MODELS`` pointing there uses them.
+
+    Raises
+    ------
+    InputError : the output folder holds another training and ``resume`` is off.
+    """
+    from .export import command_of, export, training_data
+    from .loop import barrier, world
+    from .real import add_real, known_sources
+
+    progress = progress or Progress()
+    settings, output, resume = _settings(options)
+    if not resume and any(output.glob("*/checkpoint.safetensors")):
+        raise InputError(
+            f"{output} holds a training already.", "Add --resume, or choose another folder."
+        )
+    settings = replace(settings, hours=settings.hours / len(settings.stages))
+    rank, _ = world()
+    written = []
+    for n, kind in enumerate(settings.stages):
+        part = progress.part(n / len(settings.stages), (n + 1) / len(settings.stages))
+        pool = output / "pool" / kind
+        fill_pool(pool, kind, settings, part.part(0.0, 0.1))
+        real: dict[str, int] = {}
+        if data is not None and kind == "fine" and rank == 0:
+            for name in add_real(pool, known_sources(Path(data), images=True), 20):
+                part("real label maps", 0.1, name)
+        barrier()
+        for path in item_paths(pool):
+            if not path.name.startswith("patient"):
+                source = path.name.rsplit("_", 1)[0]
+                real[source] = real.get(source, 0) + 1
+        stage = replace(settings, patch=PATCH[kind])
+        weights = train_stage(kind, pool, output / kind, stage, part.part(0.1, 1.0))
+        if rank == 0:
+            rows = training_data(kind, settings.patients, real)
+            command = command_of(replace(settings, hours=settings.hours * len(settings.stages)),
+                                 data is not None)  # fmt: skip
+            export(kind, weights, stage, rows, [], command, output / "models")
+            written.append(output / "models" / f"vertebra-{kind}.safetensors")
+    return written
