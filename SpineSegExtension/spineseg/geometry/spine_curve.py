@@ -64,7 +64,9 @@ class SpineCurve:
         """
         if len(points) == 0:
             return np.zeros((0, 3))
-        _, nearest = cKDTree(self.points).query(points)
+        # Every other point is near enough: the rest is measured along the tangent.
+        _, nearest = cKDTree(self.points[::2]).query(points)
+        nearest *= 2
         away = points - self.points[nearest]
         along = nearest + np.einsum("nc,nc->n", away, self.down[nearest])
         right = np.einsum("nc,nc->n", away, self.right[nearest])

@@ -189,7 +189,7 @@ def _near_spine(cloud: _Cloud, semantic: Volume) -> _Cloud:
     line_points = cloud.ras[(part == main) & core]
     if len(line_points) < 10:
         return cloud.where(keep[part])
-    curve = fit_curve(_thinned(line_points, 5000), rounds=2)
+    curve = fit_curve(_thinned(line_points, 3000), rounds=2)
     others = part != main
     if others.any():
         place = curve.project(cloud.ras[others])
@@ -210,7 +210,7 @@ def _curve_points(cloud: _Cloud) -> Floats:
     disc = cloud.of(FineClass.DISC)
     if body.sum() + disc.sum() < 200:
         return _thinned(cloud.vote[cloud.of(FineClass.BODY, FineClass.POSTERIOR)], 10000)
-    return np.concatenate([_thinned(cloud.ras[body], 20000), _thinned(cloud.ras[disc], 10000)])
+    return np.concatenate([_thinned(cloud.ras[body], 8000), _thinned(cloud.ras[disc], 4000)])
 
 
 def _vote_places(curve: SpineCurve, cloud: _Cloud, place: Floats) -> Floats:

@@ -25,9 +25,10 @@ _CENTER_SD = 10.0  # mm between a body's middle and the mean vote
 _CENTER_MOST = 2.0  # log units; so that merged votes cannot forbid a cut in a clear disc
 _ASTRAY_MOST = 15.0  # log units
 _INDEPENDENT = 0.3  # neighbouring bins share most of their errors
-_LENGTH_SD = 0.22  # of log(length / expected)
-_CUT_COST = 4.0  # log units; a cut must be earned by a disc or by the votes
-_DISC_GAIN = 10.0  # log units of a cut in a clear disc
+_LENGTH_SD = 0.25  # of log(length / expected)
+_CUT_COST = 6.5  # log units; a cut must be earned by a disc or by the votes
+_ASTRAY_SD = 3.0  # mm that a mean vote may lie outside of its own piece
+_DISC_GAIN = 13.0  # log units of a cut in a clear disc
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Profile:
         0–1, how much body the bin has.
     length : (n,) float64
         Expected distance between neighbouring bodies here, mm.
+    fullness : (n,) float64
+        0–1, how much of a body's usual section the bin has: the dens counts as less length.
     cut : (n,) float64
         0–1, how much the bin looks like a disc.
     """
@@ -56,6 +59,7 @@ class Profile:
     vote: Floats
     weight: Floats
     length: Floats
+    fullness: Floats
     cut: Floats
 
     def length_at(self, along: float) -> float:
@@ -89,18 +93,21 @@ def make_profile(body: Floats, body_votes: Floats, disc: Floats, voxel_volume: f
     total = np.bincount(bins, weights=body + swing, minlength=n)
     vote = np.divide(total, count, out=np.zeros(n), where=count > 0)
     disc_bins = np.clip((disc - start).astype(int), 0, n - 1)
-    area = gaussian_filter1d(count * voxel_volume, 1.5)
+    # As little as hides that voxels and bins are of different sizes: a neck's disc is 4 mm thick.
+    blur = max(1.0, 0.7 * float(np.cbrt(voxel_volume)))
+    area = gaussian_filter1d(count * voxel_volume, blur)
     disc_area = gaussian_filter1d(
-        np.bincount(disc_bins, minlength=n).astype(np.float64) * voxel_volume, 1.5
+        np.bincount(disc_bins, minlength=n).astype(np.float64) * voxel_volume, blur
     )
     section = percentile_filter(area + disc_area, 60, size=41)
-    length = np.clip(1.05 * np.sqrt(np.maximum(section, 1.0)), 14.0, 40.0)
+    length = np.clip(1.05 * np.sqrt(np.maximum(section, 1.0)), 16.5, 40.0)
     share = disc_area / np.maximum(area + disc_area, 20.0)
     full = maximum_filter1d(area, 25)
     dip = 1.0 - area / np.maximum(full, 20.0)
-    cut = np.maximum((share - 0.5) / 0.4, 0.8 * (dip - 0.5) / 0.4)
+    cut = np.maximum((share - 0.45) / 0.4, 0.8 * (dip - 0.5) / 0.4)
+    fullness = np.clip((area + disc_area) / (0.8 * np.maximum(section, 1.0)), 0.3, 1.0)
     weight = np.clip(area / np.maximum(0.3 * full, 40.0), 0.0, 1.0) * (count > 0)
-    return Profile(start, area, disc_area, vote, weight, length, np.clip(cut, 0.0, 1.0))
+    return Profile(start, area, disc_area, vote, weight, length, fullness, np.clip(cut, 0.0, 1.0))
 
 
 def cut_profile(profile: Profile) -> list[tuple[float, float]]:
@@ -154,14 +161,14 @@ def _running_sums(profile: Profile, first: int, last: int) -> Floats:
     weight = profile.weight[first:last]
     # Measured from the stretch's start, so that squares stay small.
     vote = profile.vote[first:last] - profile.start - first
-    terms = np.stack([weight, weight * vote, weight * vote**2])
-    return np.concatenate([np.zeros((3, 1)), np.cumsum(terms, axis=1)], axis=1)
+    terms = np.stack([weight, weight * vote, weight * vote**2, profile.fullness[first:last]])
+    return np.concatenate([np.zeros((4, 1)), np.cumsum(terms, axis=1)], axis=1)
 
 
 def _piece_cost(
     profile: Profile, sums: Floats, begins: NDArray[np.int64], end: int, first: int, n: int
 ) -> Floats:
-    weight, vote, square = sums[:, end, None] - sums[:, begins]
+    weight, vote, square, filled = sums[:, end, None] - sums[:, begins]
     safe = np.maximum(weight, 1e-3)
     spread = np.maximum(square - vote**2 / safe, 0.0)
     middle = (begins + end) / 2.0
@@ -175,11 +182,11 @@ def _piece_cost(
     below = np.where(end == n, 0.0, mean - end)
     astray = np.minimum(size, 20.0) * np.maximum(np.maximum(above, below), 0.0) ** 2
     expected = profile.length[first + np.minimum(middle.astype(int), n - 1)]
-    ratio = np.log(size / expected)
+    ratio = np.log(filled / expected)
     ratio = np.where(at_end, np.maximum(ratio, 0.0), ratio)
     return np.asarray(
         _INDEPENDENT * spread / (2 * _VOTE_SD**2)
         + np.minimum(_INDEPENDENT * shift / (2 * _CENTER_SD**2), _CENTER_MOST)
-        + np.minimum(_INDEPENDENT * astray / (2 * _VOTE_SD**2), _ASTRAY_MOST)
+        + np.minimum(_INDEPENDENT * astray / (2 * _ASTRAY_SD**2), _ASTRAY_MOST)
         + ratio**2 / (2 * _LENGTH_SD**2)
     )
