@@ -49,7 +49,7 @@ def coronal_tilt(normal: Array) -> float:
 
 
 def cobb_angle(chain: Chain) -> dict[str, Any]:
-    """Largest angle between an upper endplate and a lower one further down, in the frontal plane."""
+    """Largest frontal angle between an upper endplate and a lower one further down."""
     bodies = [b for b in chain.bodies if b.name != "C1"]
     upper = np.array([coronal_tilt(b.endplate(True)[1]) for b in bodies])
     lower = np.array([coronal_tilt(b.endplate(False)[1]) for b in bodies])
@@ -91,8 +91,11 @@ def answers(phantom: Phantom) -> dict[str, Any]:
                 "centroid": [round(float(v), 3) for v in body.centre],
                 "volume_ml": round(float(counts[verse]) * phantom.vertebrae.voxel_mm3 / 1000, 3),
                 "heights_mm": dict(
-                    zip(("anterior", "middle", "posterior"),
-                        (round(float(h), 3) for h in body.heights), strict=True)
+                    zip(
+                        ("anterior", "middle", "posterior"),
+                        (round(float(h), 3) for h in body.heights),
+                        strict=True,
+                    )
                 ),  # fmt: skip
                 "disc_below_mm": round(float(body.disc), 3),
                 **plates,
@@ -118,8 +121,8 @@ def write_phantom(
     """Generate a patient and write its scan, its truth and its answers.
 
     Writes ``ct.nii.gz`` (int16 HU), ``vertebrae.nii.gz`` (VerSe ids), ``subregions.nii.gz`` (TPTBox
-    sub-regions, and the codes of ``Tissue`` elsewhere), ``lesions.nii.gz`` (lesions and implants, only
-    where there are any) and ``answers.json``.
+    sub-regions, and the codes of ``Tissue`` elsewhere), ``lesions.nii.gz`` (lesions and implants,
+    only where there are any) and ``answers.json``.
 
     Raises
     ------

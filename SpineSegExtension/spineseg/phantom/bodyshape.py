@@ -1,8 +1,8 @@
 """Where the chest and the body's outline lie round a given spine, in RAS mm.
 
 Everything here depends on the chain alone, so that the skeleton and the soft tissue, which have
-random numbers of their own, agree about the chest wall. Rib cage sizes follow Gayzik et al., J
-Biomech 2008;41:3545–3554 and Shi et al., J Biomech 2014;47:2277–2285, rounded.
+random numbers of their own, agree about the chest wall. Rib cage sizes are an ordinary adult's, set
+by hand: they are not measured ones.
 """
 
 from __future__ import annotations

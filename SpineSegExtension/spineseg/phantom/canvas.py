@@ -41,7 +41,7 @@ class Box:
     offset: Array
 
     def part(self, low: Array, high: Array) -> tuple[slice, slice, slice]:
-        """Slices (k, j, i) into the box's arrays that hold frame points from ``low`` to ``high``."""
+        """Slices (k, j, i) into the box's arrays that hold frame points ``low`` to ``high``."""
         corners = np.array([[(low, high)[n >> b & 1][b] for b in range(3)] for n in range(8)])
         index = corners @ self.matrix.T + self.offset
         start = np.maximum(np.floor(index.min(axis=0)).astype(int), 0)
@@ -66,8 +66,8 @@ class Canvas:
     ids : uint8 (k, j, i), VerSe ids, 0 where there is no vertebra
     overlay : uint8 (k, j, i), what lies inside or over a bone without changing whose bone it is
         (``INCLUSIONS`` of codes.py), 0 elsewhere
-    depth : int8 (k, j, i), signed distance to the surface of the bone a voxel belongs to or is near,
-        in units of ``DEPTH_UNIT`` mm, negative inside; +127 far from bone
+    depth : int8 (k, j, i), signed distance to the surface of the bone a voxel belongs to or is
+        near, in units of ``DEPTH_UNIT`` mm, negative inside; +127 far from bone
     """
 
     origin: Array
@@ -170,7 +170,7 @@ class Canvas:
         people's masks).
 
         ``code`` may be an array (one code a voxel); ``label`` is the VerSe id. The depth outside
-        the bone is kept too, so that a rendering can share a voxel between bone and its surroundings.
+        the bone is kept too, so that a rendering can share a voxel between bone and what is near.
         """
         old = self.depth[slices].astype(np.float32) * np.float32(DEPTH_UNIT)
         inside = (distance < old) & (distance < grow)

@@ -26,8 +26,7 @@ class Body:
     """One vertebra of the chain.
 
     ``heights`` are the body heights in front, in the middle and behind (mm); ``rotation`` has the
-    frame's axes in its columns; ``disc`` is the height of the disc below (mm), 0 above the sacrum of
-    a sacralised level.
+    frame's axes in its columns; ``disc`` is X
     """
 
     size: Size
@@ -77,7 +76,10 @@ def level_names(settings: PhantomSettings) -> list[str]:
 
 
 def _rotation(pitch: float, roll: float, turn: float) -> Array:
-    """Frame of a vertebra: ``pitch`` forwards, ``roll`` to the right, ``turn`` to the left, radians."""
+    """Frame of a vertebra: ``pitch`` forwards, ``roll`` to the right, ``turn`` to the left.
+
+    All in radians.
+    """
     cp, sp, cr, sr, ct, st = (f(a) for a in (pitch, roll, turn) for f in (np.cos, np.sin))
     forwards = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
     sidewards = np.array([[cr, 0, sr], [0, 1, 0], [-sr, 0, cr]])
@@ -132,7 +134,9 @@ def _heights(size: Size, fracture: Fracture | None, rng: np.random.Generator) ->
     """Front, middle and back heights in mm."""
     h = size.height
     # Slightly wedged to the back in the thorax, to the front at L5 (Panjabi 1991, 1992).
-    front = h * (0.95 if size.name in ("T11", "T12", "L1") else 0.97 if size.name[0] == "T" else 1.0)
+    front = h * (
+        0.95 if size.name in ("T11", "T12", "L1") else 0.97 if size.name[0] == "T" else 1.0
+    )
     front = h * 1.10 if size.name in ("L5", "L6") else front
     middle = (front + h) / 2
     front, middle, back = (v * rng.normal(1.0, 0.02) for v in (front, middle, h))
@@ -155,11 +159,11 @@ def build_chain(settings: PhantomSettings, rng: np.random.Generator) -> Chain:
     InputError : a fracture names a level that this patient does not have.
     """
     names = level_names(settings)
-    for what in (*settings.fractures, *settings.lesions):
-        if what.level not in names:
-            raise InputError(
-                f"This patient has no {what.level}.", f"Choose among {', '.join(names)}."
-            )
+    asked = [*settings.levels, *settings.metal]
+    asked += [f.level for f in settings.fractures] + [lesion.level for lesion in settings.lesions]
+    for level in asked:
+        if level not in names:
+            raise InputError(f"This patient has no {level}.", f"Choose among {', '.join(names)}.")
     fractures = {f.level: f for f in settings.fractures}
     scale = float(np.clip(rng.normal(0.99, 0.08), 0.78, 1.2))
     slim = float(np.clip(rng.normal(1.0, 0.04), 0.9, 1.1))

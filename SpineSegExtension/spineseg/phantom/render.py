@@ -124,7 +124,7 @@ def _bone_hu(tissue: Array, depth: Array, scanner: Scanner, spacing: float,
     shell[Tissue.SKULL] *= 3.0
     inner = depth + shell[tissue]
     cortical = np.clip(inner / spacing + 0.5, 0, 1)
-    hu = core[tissue]
+    hu: Array = core[tissue]
     # Texture with two grains, and a slow drift of density through the body.
     grain = _texture(tissue.shape, max(0.5, rng.uniform(0.5, 1.6) / spacing), rng)
     hu = hu + grain * scanner.texture_hu
@@ -160,9 +160,7 @@ def render_ct(
     return _acquire(hu, overlay == Tissue.METAL, spacing, scanner, rng)
 
 
-def _inclusions(
-    hu: Array, overlay: Array, scanner: Scanner, rng: np.random.Generator
-) -> Array:
+def _inclusions(hu: Array, overlay: Array, scanner: Scanner, rng: np.random.Generator) -> Array:
     fine = _texture(hu.shape, 1.0, rng)
     hu = np.where(overlay == Tissue.LYTIC, rng.uniform(10, 75) + 10 * fine, hu)
     hu = np.where(overlay == Tissue.BLASTIC, rng.uniform(350, 900) + 80 * fine, hu)

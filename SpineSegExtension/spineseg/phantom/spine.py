@@ -107,9 +107,7 @@ def _draw_canal(canvas: Canvas, body: Body) -> None:
     canvas.draw(box.slices, inside, Tissue.CANAL, over=_empty)
     if body.name[0] in "CT" or body.name == "L1":
         cord = (box.x / CORD_MM[0]) ** 2 + ((box.y - yc - 0.5) / CORD_MM[1]) ** 2 - 1.0
-        canvas.draw(
-            box.slices, cord, Tissue.CORD, over=lambda t: np.asarray(t == Tissue.CANAL)
-        )
+        canvas.draw(box.slices, cord, Tissue.CORD, over=lambda t: np.asarray(t == Tissue.CANAL))
 
 
 def _draw_sacral_canal(canvas: Canvas, chain: Chain) -> None:

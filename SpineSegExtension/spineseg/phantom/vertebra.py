@@ -14,14 +14,31 @@ import numpy.typing as npt
 from ..labels import SubRegion, by_name
 from .canvas import FAR_MM, SKIRT_MM, Box, Canvas, ellipsoid, smooth_max, strut
 from .chain import Body
+from .morphometry import Size
 
 Array = npt.NDArray[Any]
 Parts = list[tuple[int, Array]]
+#: Sign of x, and the codes of the transverse and of the upper and lower articular process.
+Side = tuple[float, SubRegion, SubRegion, SubRegion]
 #: People's masks are a little wider than the half-height of the edge (training notes, point 3).
 MASK_GROW_MM = 0.5
 #: What the mask calls the body's border, from the surface inwards.
 CORTEX_MM = 2.0
-LEFT, RIGHT = -1.0, 1.0
+FORWARDS = (0.0, 1.0, 0.0)
+SIDES: tuple[Side, Side] = (
+    (
+        -1.0,
+        SubRegion.TRANSVERSE_LEFT,
+        SubRegion.SUPERIOR_ARTICULAR_LEFT,
+        SubRegion.INFERIOR_ARTICULAR_LEFT,
+    ),
+    (
+        1.0,
+        SubRegion.TRANSVERSE_RIGHT,
+        SubRegion.SUPERIOR_ARTICULAR_RIGHT,
+        SubRegion.INFERIOR_ARTICULAR_RIGHT,
+    ),
+)
 
 
 def _warp(box: Box, rng: np.random.Generator) -> Box:
@@ -81,10 +98,7 @@ def _atlas(box: Box, body: Body) -> Parts:
         strut(box, (-15 * k, 4, 0), (0, 10 * k, 0), (3, 4.5), (3, 5.5)),
         strut(box, (15 * k, 4, 0), (0, 10 * k, 0), (3, 4.5), (3, 5.5)),
     )
-    for side, code in (
-        (LEFT, SubRegion.TRANSVERSE_LEFT),
-        (RIGHT, SubRegion.TRANSVERSE_RIGHT),
-    ):
+    for side, code, _, _ in SIDES:
         s = side * k
         arch = np.minimum(arch, ellipsoid(box, (19 * s, -3, 0), (7.5 * k, 9.5, 8.5)))
         arch = np.minimum(
@@ -103,60 +117,62 @@ def _atlas(box: Box, body: Body) -> Parts:
 def _cervical(box: Box, body: Body) -> Parts:
     """Posterior parts of C2–C7: pillars with oblique facets, transverse foramina, forked tip."""
     size = body.size
-    half_w, yb = size.width / 2, -size.depth / 2 * 0.93
-    cw, cd = size.canal
-    top = size.height / 2 if size.name != "C2" else 2.0
+    yb, cd = -size.depth / 2 * 0.93, size.canal[1]
     h = min(size.height, 13.0)
     zc = 0.0 if size.name != "C2" else -size.height / 2 + h / 2
-    px, py = cw / 2 + 4.5, yb - cd * 0.38
-    arch: Array | None = None
     parts: Parts = []
-    for s, transverse, upper, lower in (
-        (LEFT, SubRegion.TRANSVERSE_LEFT, SubRegion.SUPERIOR_ARTICULAR_LEFT, SubRegion.INFERIOR_ARTICULAR_LEFT),
-        (RIGHT, SubRegion.TRANSVERSE_RIGHT, SubRegion.SUPERIOR_ARTICULAR_RIGHT, SubRegion.INFERIOR_ARTICULAR_RIGHT),
-    ):
-        pedicle = strut(
-            box, (s * half_w * 0.7, yb + 4, zc), (s * px, py, zc),
-            (size.pedicle[0] / 2, size.pedicle[1] / 2), (size.pedicle[0] / 2, size.pedicle[1] / 2),
-        )  # fmt: skip
-        lamina = strut(
-            box, (s * px, py - 3, zc - 1), (0, yb - cd - 2.5, zc - 2), (2.6, h * 0.45), (3, h * 0.5)
-        )
-        arch = np.minimum(pedicle, lamina) if arch is None else np.minimum(arch, pedicle)
-        arch = np.minimum(arch, lamina)
-        bar = strut(
-            box, (s * half_w * 0.85, yb + size.depth * 0.35, zc - 1),
-            (s * size.transverse / 2, yb + 1, zc - 3), (5.5, 3.5), (4.5, 3.0),
-        )  # fmt: skip
-        hole = np.sqrt((box.x - s * (half_w + 4.2)) ** 2 + (box.y - yb - 4.5) ** 2) - 2.7
-        parts.append((transverse, np.maximum(bar, -hole)))
-        up = 7.0 if size.name != "C2" else 3.0
-        parts.append(
-            (upper, strut(box, (s * px, py, zc), (s * px, py + 2, zc + up), (5.5, 5), (5.5, 4)))
-        )
-        parts.append(
-            (lower, strut(box, (s * px, py - 1, zc), (s * px, py - 5, zc - 8), (5.5, 5), (5.5, 3.5)))
-        )
-        if size.name != "C2":
-            hook = strut(
-                box, (s * half_w * 0.85, -1, top - 2), (s * half_w * 0.95, -2, top + 3), (2, 5), (1.5, 4)
-            )
-            parts.append((SubRegion.BODY, hook))
+    arches = []
+    for side in SIDES:
+        arch, rest = _cervical_side(box, size, side, zc)
+        arches.append(arch)
+        parts += rest
     tip_y = yb - size.reach
     tip_z = zc - 3 - np.tan(np.radians(size.droop)) * (size.reach - cd)
     fork = 0.0 if size.name == "C7" else 4.0
     thick = 4.5 if size.name in ("C2", "C7") else 3.5
-    spine = strut(box, (0, yb - cd - 2, zc - 2), (-fork, tip_y, tip_z), (3.5, 6), (2.8, thick))
+    base = (0, yb - cd - 2, zc - 2)
+    spine = strut(box, base, (-fork, tip_y, tip_z), (3.5, 6), (2.8, thick))
     if fork:
-        other = strut(box, (0, yb - cd - 2, zc - 2), (fork, tip_y, tip_z), (3.5, 6), (2.8, thick))
+        other = strut(box, base, (fork, tip_y, tip_z), (3.5, 6), (2.8, thick))
         spine = np.minimum(spine, other)
     parts.append((SubRegion.SPINOUS, spine))
     if size.name == "C2":
-        dens = strut(box, (0, 0, size.height / 2 - 4), (0, -1, size.height / 2 + 13), (6, 6), (5, 5))
-        parts.append((SubRegion.BODY, dens))
-    assert arch is not None
-    parts.append((SubRegion.ARCH, arch))
+        foot, tip = (0, 0, size.height / 2 - 4), (0, -1, size.height / 2 + 13)
+        parts.append((SubRegion.BODY, strut(box, foot, tip, (6, 6), (5, 5))))
+    parts.append((SubRegion.ARCH, np.minimum(*arches)))
     return parts
+
+
+def _cervical_side(box: Box, size: Size, side: Side, zc: float) -> tuple[Array, Parts]:
+    """One side of C2–C7: pedicle with lamina, and its processes."""
+    s, transverse, upper, lower = side
+    half_w, yb = size.width / 2, -size.depth / 2 * 0.93
+    cw, cd = size.canal
+    top = size.height / 2 if size.name != "C2" else 2.0
+    h = min(size.height, 13.0)
+    px, py = cw / 2 + 4.5, yb - cd * 0.38
+    pedicle = strut(
+        box, (s * half_w * 0.7, yb + 4, zc), (s * px, py, zc),
+        (size.pedicle[0] / 2, size.pedicle[1] / 2), (size.pedicle[0] / 2, size.pedicle[1] / 2),
+    )  # fmt: skip
+    lamina = strut(
+        box, (s * px, py - 3, zc - 1), (0, yb - cd - 2.5, zc - 2), (2.6, h * 0.45), (3, h * 0.5)
+    )
+    bar = strut(
+        box, (s * half_w * 0.85, yb + size.depth * 0.35, zc - 1),
+        (s * size.transverse / 2, yb + 1, zc - 3), (5.5, 3.5), (4.5, 3.0),
+    )  # fmt: skip
+    hole = np.sqrt((box.x - s * (half_w + 4.2)) ** 2 + (box.y - yb - 4.5) ** 2) - 2.7
+    parts: Parts = [(transverse, np.maximum(bar, -hole))]
+    up = 7.0 if size.name != "C2" else 3.0
+    facet = strut(box, (s * px, py, zc), (s * px, py + 2, zc + up), (5.5, 5), (5.5, 4))
+    parts.append((upper, facet))
+    facet = strut(box, (s * px, py - 1, zc), (s * px, py - 5, zc - 8), (5.5, 5), (5.5, 3.5))
+    parts.append((lower, facet))
+    if size.name != "C2":
+        foot, tip = (s * half_w * 0.85, -1, top - 2), (s * half_w * 0.95, -2, top + 3)
+        parts.append((SubRegion.BODY, strut(box, foot, tip, (2, 5), (1.5, 4))))
+    return np.minimum(pedicle, lamina), parts
 
 
 def _thoracolumbar(box: Box, body: Body) -> Parts:
@@ -164,60 +180,76 @@ def _thoracolumbar(box: Box, body: Body) -> Parts:
     size = body.size
     lumbar = size.name[0] == "L"
     yb = -size.depth / 2 * 0.93
-    back = body.heights[2]
     h = size.height
     cw, cd = size.canal
     pw, ph = size.pedicle
-    px, pz = cw / 2 + pw * 0.48, min(back, h) / 2 - ph / 2 - (0.5 if lumbar else 1.0)
-    gap = body.disc
+    px = cw / 2 + pw * 0.48
+    pz = min(body.heights[2], h) / 2 - ph / 2 - (0.5 if lumbar else 1.0)
+    processes = _lumbar_processes if lumbar else _thoracic_processes
     parts: Parts = []
-    arch: Array | None = None
-    for s, transverse, upper, lower in (
-        (LEFT, SubRegion.TRANSVERSE_LEFT, SubRegion.SUPERIOR_ARTICULAR_LEFT, SubRegion.INFERIOR_ARTICULAR_LEFT),
-        (RIGHT, SubRegion.TRANSVERSE_RIGHT, SubRegion.SUPERIOR_ARTICULAR_RIGHT, SubRegion.INFERIOR_ARTICULAR_RIGHT),
-    ):
+    arches = []
+    for side in SIDES:
+        s = side[0]
         joint = (s * (px + 1), yb - cd * 0.6, pz)
         pedicle = strut(box, (s * px, yb + 4, pz), joint, (pw / 2, ph / 2), (pw / 2, ph / 2 * 0.9))
         lamina = strut(
             box, (s * (cw / 2 + 2.0), yb - cd * 0.62, pz - h * 0.22), (0, yb - cd - 3.0, -h * 0.28),
             (3.4, h * (0.36 if lumbar else 0.48)), (3.2, h * (0.42 if lumbar else 0.52)),
         )  # fmt: skip
-        both = np.minimum(pedicle, lamina)
-        arch = both if arch is None else np.minimum(arch, both)
-        if lumbar:
-            bar = strut(
-                box, (s * (px + pw * 0.3), yb - 5, pz - 1), (s * size.transverse / 2, yb - 9, pz + 1),
-                (3.6, 6.0), (2.6, 4.5),
-            )  # fmt: skip
-            up_from = (s * (cw / 2 + 4.5), yb - cd * 0.62, pz)
-            up_to = (s * (cw / 2 + 6.5), yb - cd * 0.78, h / 2 + gap * 0.5 + 6)
-            down_from = (s * (cw / 2), yb - cd - 1.5, -h * 0.25)
-            down_to = (s * (cw / 2 + 0.5), yb - cd - 3.0, -h / 2 - gap * 0.5 - 6.5)
-            up_r, down_r = ((5.5, 5.0), (4.5, 6.0)), ((5.5, 5.0), (4.5, 5.0))
-        else:
-            n = int(size.name[1:])
-            lift = 5.0 if n <= 10 else 2.0
-            bar = strut(
-                box, (s * (px + 2), yb - cd * 0.7, pz - 1),
-                (s * size.transverse / 2, yb - cd * 0.75 - (11 if n <= 10 else 6), pz + lift),
-                (5.0, 6.0), (4.8, 5.8),
-            )  # fmt: skip
-            up_from = (s * (cw / 2 + 3.5), yb - cd * 0.66, pz)
-            up_to = (s * (cw / 2 + 3), yb - cd * 0.62, h / 2 + gap + 4)
-            down_from = (s * (cw / 2 + 1), yb - cd - 0.5, -h * 0.3)
-            down_to = (s * (cw / 2 + 0.5), yb - cd - 1.0, -h / 2 - gap - 3.5)
-            up_r, down_r = ((5.0, 3.6), (4.8, 2.8)), ((5.2, 3.6), (4.8, 2.8))
-        parts.append((transverse, bar))
-        parts.append((upper, strut(box, up_from, up_to, *up_r, across=(0.0, 1.0, 0.0))))
-        parts.append((lower, strut(box, down_from, down_to, *down_r, across=(0.0, 1.0, 0.0))))
+        arches.append(np.minimum(pedicle, lamina))
+        parts += processes(box, body, side, px, pz)
     base = (0.0, yb - cd - 3.5, -h * 0.25)
     fall = min(np.tan(np.radians(size.droop)) * (size.reach - cd), 33.0)
     tip = (0.0, yb - size.reach, -h * 0.25 - fall)
     radii = ((4.0, 8.5), (3.8, 9.5)) if lumbar else ((3.8, 6.5), (3.2, 4.2))
     parts.append((SubRegion.SPINOUS, strut(box, base, tip, *radii)))
-    assert arch is not None
-    parts.append((SubRegion.ARCH, arch))
+    parts.append((SubRegion.ARCH, np.minimum(*arches)))
     return parts
+
+
+def _lumbar_processes(box: Box, body: Body, side: Side, px: float, pz: float) -> Parts:
+    """Costal and articular processes of one side of L1–L6; the pedicle is at ``px``, ``pz``."""
+    s, transverse, upper, lower = side
+    size, gap = body.size, body.disc
+    yb, h = -size.depth / 2 * 0.93, size.height
+    cw, cd = size.canal
+    bar = strut(
+        box, (s * (px + size.pedicle[0] * 0.3), yb - 5, pz - 1),
+        (s * size.transverse / 2, yb - 9, pz + 1), (3.6, 6.0), (2.6, 4.5),
+    )  # fmt: skip
+    up_from = (s * (cw / 2 + 4.5), yb - cd * 0.62, pz)
+    up_to = (s * (cw / 2 + 6.5), yb - cd * 0.78, h / 2 + gap * 0.5 + 6)
+    down_from = (s * (cw / 2), yb - cd - 1.5, -h * 0.25)
+    down_to = (s * (cw / 2 + 0.5), yb - cd - 3.0, -h / 2 - gap * 0.5 - 6.5)
+    return [
+        (transverse, bar),
+        (upper, strut(box, up_from, up_to, (5.5, 5.0), (4.5, 6.0), across=FORWARDS)),
+        (lower, strut(box, down_from, down_to, (5.5, 5.0), (4.5, 5.0), across=FORWARDS)),
+    ]
+
+
+def _thoracic_processes(box: Box, body: Body, side: Side, px: float, pz: float) -> Parts:
+    """Transverse and articular processes of one side of T1–T13."""
+    s, transverse, upper, lower = side
+    size, gap = body.size, body.disc
+    yb, h = -size.depth / 2 * 0.93, size.height
+    cw, cd = size.canal
+    n = int(size.name[1:])
+    bar = strut(
+        box, (s * (px + 2), yb - cd * 0.7, pz - 1),
+        (s * size.transverse / 2, yb - cd * 0.75 - (11 if n <= 10 else 6),
+         pz + (5.0 if n <= 10 else 2.0)),
+        (5.0, 6.0), (4.8, 5.8),
+    )  # fmt: skip
+    up_from = (s * (cw / 2 + 3.5), yb - cd * 0.66, pz)
+    up_to = (s * (cw / 2 + 3), yb - cd * 0.62, h / 2 + gap + 4)
+    down_from = (s * (cw / 2 + 1), yb - cd - 0.5, -h * 0.3)
+    down_to = (s * (cw / 2 + 0.5), yb - cd - 1.0, -h / 2 - gap - 3.5)
+    return [
+        (transverse, bar),
+        (upper, strut(box, up_from, up_to, (5.0, 3.6), (4.8, 2.8), across=FORWARDS)),
+        (lower, strut(box, down_from, down_to, (5.2, 3.6), (4.8, 2.8), across=FORWARDS)),
+    ]
 
 
 def draw_vertebra(canvas: Canvas, body: Body, worn: float, rng: np.random.Generator) -> None:
@@ -248,7 +280,7 @@ def draw_vertebra(canvas: Canvas, body: Body, worn: float, rng: np.random.Genera
         code[nearer] = part
         distance = np.minimum(distance, other)
     if size.name != "C1":
-        canal = _canal_rho(box, body)
+        canal = canal_rho(box, body)
         # The canal is carved out of everything behind the body, never out of the body itself.
         behind = code != int(SubRegion.BODY)
         wall = (1.0 - canal) * min(size.canal) / 2
@@ -264,13 +296,8 @@ def canal_centre_y(body: Body) -> float:
     return -body.size.depth / 2 * 0.93 - body.size.canal[1] / 2
 
 
-def _canal_rho(box: Box, body: Body) -> Array:
-    """1 on the canal's wall, less inside."""
+def canal_rho(box: Box, body: Body) -> Array:
+    """Elliptic radius about the canal: 1 on its wall, less inside; its shape is ``box.x``'s."""
     cw, cd = body.size.canal
     y = box.y - canal_centre_y(body)
     return np.asarray(np.sqrt((box.x / (cw / 2)) ** 2 + (y / (cd / 2)) ** 2))
-
-
-def canal_rho(box: Box, body: Body) -> Array:
-    """Elliptic radius about the canal: 1 on its wall, less inside; its shape is ``box.x``'s."""
-    return _canal_rho(box, body)
