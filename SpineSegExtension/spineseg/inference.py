@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Layer",
     "aligned_grid",
+    "binned",
     "finite_scan",
     "gaussian_window",
     "plan",
@@ -40,6 +41,7 @@ Reader = Callable[[Sequence[int], Sequence[int]], NDArray[Any]]
 
 _SIGMA = 0.125  # of the patch's edge, as in nnU-Net
 _LEAST_WEIGHT = 1e-3  # so that a voxel seen only by a corner still gets that corner's answer
+_BIN_STEP = 2.0  # what is left to be smoothed after averaging blocks: a step of 2 to 4 voxels
 _EMIT_ROWS = 8  # slices handed on at once: bounds what the receiver's own sums need
 
 
@@ -77,13 +79,38 @@ def scan_reader(volume: Volume, grid: Grid) -> Reader:
     """Return a reader of `volume` on `grid`, which resamples only what is asked for.
 
     Air lies outside the scan. Where the grid is coarser than the scan, it is smoothed first, as
-    `Volume.resampled_like` says.
+    `Volume.resampled_like` says; where it is far coarser, blocks of voxels are averaged before,
+    once, which is many times quicker.
     """
+    ratio = min(grid.spacing) / np.array(volume.spacing)
+    factors = [max(1, int(r / _BIN_STEP)) for r in ratio]
+    volume = binned(volume, (factors[2], factors[1], factors[0]))
 
     def read(lo: Sequence[int], hi: Sequence[int]) -> NDArray[Any]:
         return volume.resampled_like(grid.cropped(lo, hi), order=1, fill=AIR_HU).array
 
     return read
+
+
+def binned(volume: Volume, factors: tuple[int, int, int]) -> Volume:
+    """Return the means of blocks of voxels, as many along (k, j, i) as `factors` say.
+
+    Voxels at the far ends that fill no block are left out. Integers stay integers, rounded.
+    """
+    k, j, i = (min(f, n) for f, n in zip(factors, volume.shape, strict=True))
+    if k * j * i == 1:
+        return volume
+    rows, lines, columns = (n // f for n, f in zip(volume.shape, (k, j, i), strict=True))
+    result = np.empty((rows, lines, columns), dtype=volume.dtype)
+    for row in range(rows):
+        slab = volume.array[row * k : (row + 1) * k, : lines * j, : columns * i]
+        total = slab.sum(axis=0, dtype=np.float32)
+        mean = sum(total[a::j, b::i] for a in range(j) for b in range(i)) / (k * j * i)
+        result[row] = np.rint(mean) if volume.dtype.kind in "iu" else mean
+    affine = volume.affine.copy()
+    affine[:3, 3] = volume.ijk_to_ras([[(i - 1) / 2, (j - 1) / 2, (k - 1) / 2]])[0]
+    affine[:3, :3] *= [i, j, k]
+    return Volume(result, affine)
 
 
 def gaussian_window(patch: Sequence[int]) -> NDArray[np.float32]:

@@ -70,8 +70,8 @@ def scores(image: torch.Tensor, levels: dict[int, float], count: int) -> torch.T
 
 
 def coarse_forward(image: torch.Tensor) -> torch.Tensor:
-    """Call all bone lumbar."""
-    levels = {CoarseClass.BACKGROUND: SOFT, CoarseClass.LUMBAR: BODY, CoarseClass.CANAL: CANAL}
+    """Call all bone thoracic: five vertebrae of twelve can't be counted."""
+    levels = {CoarseClass.BACKGROUND: SOFT, CoarseClass.THORACIC: BODY, CoarseClass.CANAL: CANAL}
     return scores(image, {int(k): v for k, v in levels.items()}, len(CoarseClass))
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from spineseg.errors import CancelledError, InputError
 from spineseg.inference import (
     aligned_grid,
+    binned,
     finite_scan,
     gaussian_window,
     plan,
@@ -218,6 +219,21 @@ def test_the_reader_gives_the_scan_in_place_and_air_around_it() -> None:
     point = grid.ijk_to_ras([[i, j, k]])[0]
     assert whole[k, j, i] == pytest.approx(point @ [1.0, 2.0, 3.0], abs=0.01)
     assert whole[0, 0, 0] == -1000
+
+
+def test_binning_averages_in_place() -> None:
+    turned = np.array([[0, 0.5, 0, 3], [-0.6, 0, 0, 50], [0, 0, 0.7, -7], [0, 0, 0, 1]])
+    k, j, i = np.mgrid[:9, :12, :7]
+    ras = np.stack([i, j, k], axis=-1) @ turned[:3, :3].T + turned[:3, 3]
+    small = binned(Volume((ras @ [1.0, 2.0, 3.0]).astype(np.float32), turned), (2, 3, 1))
+    assert small.shape == (4, 4, 7)
+    k, j, i = np.mgrid[:4, :4, :7]
+    places = small.ijk_to_ras(np.stack([i, j, k], axis=-1).reshape(-1, 3))
+    np.testing.assert_allclose(small.array.ravel(), places @ [1.0, 2.0, 3.0], atol=1e-4)
+    whole = Volume(np.full((4, 4, 4), 1200, np.int16), np.eye(4))
+    assert binned(whole, (1, 1, 1)) is whole
+    assert (binned(whole, (4, 2, 2)).array == 1200).all()
+    assert binned(whole, (9, 1, 1)).shape == (1, 4, 4)
 
 
 def test_intensities_are_clipped_and_nan_is_air() -> None:
