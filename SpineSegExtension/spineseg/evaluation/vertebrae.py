@@ -1,7 +1,8 @@
 """How well vertebrae are found, outlined and named: against label maps made by people.
 
-The volumetric measures are those of VerSe (Sekuboyina et al., Med Image Anal 2021): Dice a vertebra,
-identification (the nearest true centre is of the same level and nearer than 20 mm) and localisation.
+The volumetric measures are those of VerSe (Sekuboyina et al., Med Image Anal 2021): Dice a
+vertebra, identification (the nearest true centre is of the same level and nearer than 20 mm) and
+localisation.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ NEAR_MM = 20.0
 class VertebraScore:
     """One true vertebra of one case.
 
-    ``dice`` compares it with the vertebra of the same level; ``shape_dice`` with the one that covers
-    most of it, whatever its name; ``distance_mm`` is from centre of mass to centre of mass of that
-    one; ``named`` says whether its level is right. A missed vertebra has Dice 0 and no distance.
+    ``dice`` compares it with the vertebra of the same level; ``shape_dice`` with the one that
+    covers most of it, whatever its name; ``distance_mm`` is from centre of mass to centre of mass
+    of that one; ``named`` says whether its level is right. A missed vertebra has Dice 0 and no
+    distance.
     """
 
     case: str

@@ -132,12 +132,13 @@ class Trainer:
 
     def _one_step(self) -> dict[str, float]:
         batch = {
-            k: v.to(self.torch_device, non_blocking=True) for k, v in self.make_batch(self.step).items()
+            k: v.to(self.torch_device, non_blocking=True)
+            for k, v in self.make_batch(self.step).items()
         }
         with autocast(self.torch_device):
             loss, parts = self.loss(self.network, batch)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self._share_gradients()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self._optimizer.step()

@@ -1,7 +1,7 @@
 """Losses of the vertebra networks.
 
-Targets may be sets of classes ("some vertebra", "anything but a vertebra"): the probability of a set
-is the sum of its members', so scans with coarser labels can be learned from too.
+Targets may be sets of classes ("some vertebra", "anything but a vertebra"): the probability of a
+set is the sum of its members', so scans with coarser labels can be learned from too.
 """
 
 from __future__ import annotations

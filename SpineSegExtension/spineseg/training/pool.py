@@ -35,7 +35,8 @@ class Item:
     ----------
     layers : uint8 (4, k, j, i) in the order of ``LAYERS``; depth is an int8 seen as uint8
     centres : VerSe id → (x, y, z) voxel position of the vertebral body's centre
-    exact : False where body and posterior parts, disc and canal are not told apart (real label maps)
+    exact : False where body and posterior parts, disc and canal are not told apart (real label
+        maps)
     image : int16 HU (k, j, i) of a real scan, None for what is rendered
     """
 
@@ -72,9 +73,7 @@ def random_settings(rng: np.random.Generator) -> PhantomSettings:
 
 
 def _item(canvas: Canvas, chain: Chain) -> Item:
-    layers = np.stack(
-        [canvas.tissue, canvas.ids, canvas.depth.view(np.uint8), canvas.overlay]
-    )
+    layers = np.stack([canvas.tissue, canvas.ids, canvas.depth.view(np.uint8), canvas.overlay])
     verse = {level.name: level.verse for level in VERTEBRAE}
     centres = {}
     for body in chain.bodies:
@@ -149,8 +148,8 @@ def item_paths(folder: Path) -> list[Path]:
 def fill(folder: Path, kind: str, count: int, first_seed: int = 0, step: int = 1) -> Iterator[int]:
     """Draw patients into ``folder`` until ``count`` are there, yielding how many have been drawn.
 
-    ``kind`` is "fine" or "coarse"; seeds go from ``first_seed`` in steps of ``step``, so that several
-    processes can share the work. Patients already there are kept.
+    ``kind`` is "fine" or "coarse"; seeds go from ``first_seed`` in steps of ``step``, so that
+    several processes can share the work. Patients already there are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     drawer = {"fine": draw_fine, "coarse": draw_coarse}[kind]

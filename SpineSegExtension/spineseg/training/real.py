@@ -1,7 +1,8 @@
 """Real label maps and labelled scans as items of the training pool.
 
-Label maps without their scan are placed in a made-up body and rendered like digital patients, turned
-and scaled a little each time: real shapes, any scanner. Labelled scans keep their own voxels.
+Label maps without their scan are placed in a made-up body and rendered like digital patients,
+turned and scaled a little each time: real shapes, any scanner. Labelled scans keep their own
+voxels.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ def to_verse(labels: Array, numbering: str) -> Array:
         # 27 is L5 and 50 is C1 in version 2; 26 is S1.
         table[27:51] = 51 - np.arange(27, 51)
     else:
-        raise InputError(f"'{numbering}' is no known numbering.", "Choose verse or totalsegmentator.")
+        raise InputError(
+            f"'{numbering}' is no known numbering.", "Choose verse or totalsegmentator."
+        )
     return np.asarray(table[labels.astype(np.uint8)])
 
 
@@ -146,7 +149,8 @@ def _load(source: LabelSource) -> _Working:
 
 
 def _surroundings(ids: Array, depth: Array, centre_y: float, rng: np.random.Generator) -> Array:
-    """Tissue codes of a made-up body round real vertebrae: muscle behind, organs and fat in front."""
+    """Tissue codes of a body round real vertebrae: muscle behind, organs and fat in front."""
+
     def blobs() -> Array:
         small = rng.standard_normal([max(4, n // 8) for n in ids.shape])
         zoom = [n / s for n, s in zip(ids.shape, small.shape, strict=True)]
@@ -172,7 +176,7 @@ def _surroundings(ids: Array, depth: Array, centre_y: float, rng: np.random.Gene
 
 
 def _turned(work: _Working, shape: tuple[int, int, int], rng: np.random.Generator) -> Item:
-    """A window of ``shape`` voxels at ``FINE_MM`` round one vertebra, turned and scaled at random."""
+    """A window of ``shape`` voxels at ``FINE_MM`` round a vertebra, turned and scaled at random."""
     labels = sorted(work.centres)
     centre = work.centres[labels[int(rng.integers(len(labels)))]]
     middle = centre + rng.normal(0, 8, 3) + np.array([0, -15 / WORK_MM, 0])

@@ -33,8 +33,8 @@ class Sample:
     ----------
     image : float32 (2, k, j, i)
     target : uint8 (k, j, i), classes or the set codes above
-    offsets : float32 (3, k, j, i), vector in RAS x, y, z to the body's centre, in ``OFFSET_MM``; zero
-        outside of vertebrae
+    offsets : float32 (3, k, j, i), vector in RAS x, y, z to the body's centre, in ``OFFSET_MM``;
+        zero outside of vertebrae
     """
 
     image: Array
@@ -71,9 +71,7 @@ def _coarse_tables() -> tuple[Array, Array]:
     }
     for vertebra in VERTEBRAE:
         upper = vertebra.name in ("C1", "C2")
-        level[vertebra.verse] = (
-            CoarseClass.UPPER_CERVICAL if upper else region[vertebra.region]
-        )
+        level[vertebra.verse] = CoarseClass.UPPER_CERVICAL if upper else region[vertebra.region]
     return tissue, level
 
 
@@ -85,7 +83,9 @@ def _corner(item: Item, size: tuple[int, ...], rng: np.random.Generator) -> list
     """Where the crop starts; most crops are centred on a voxel of a vertebra."""
     shape = item.layers.shape[1:]
     inside = [
-        c for c in item.centres.values() if all(0 <= v < n for v, n in zip(c[::-1], shape, strict=True))
+        c
+        for c in item.centres.values()
+        if all(0 <= v < n for v, n in zip(c[::-1], shape, strict=True))
     ]
     if inside and rng.random() < 0.85:
         centre = np.array(inside[int(rng.integers(len(inside)))][::-1])
@@ -98,9 +98,7 @@ def _corner(item: Item, size: tuple[int, ...], rng: np.random.Generator) -> list
     ]
 
 
-def _field_of_view(
-    image: Array, target: Array, offsets: Array, rng: np.random.Generator
-) -> None:
+def _field_of_view(image: Array, target: Array, offsets: Array, rng: np.random.Generator) -> None:
     """Cut the scan off at random planes, as the end of a table or a narrow reconstruction does."""
     for axis in range(3):
         if rng.random() < (0.22 if axis == 0 else 0.10):
@@ -124,7 +122,7 @@ def make_sample(
     item = Item(layers, item.centres, item.exact, item.image)
     corner = _corner(item, size, rng)
     where = tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))
-    tissue, ids, depth, overlay = (np.array(layers[(n, *where)]) for n in range(4))
+    tissue, ids, depth, overlay = (np.array(layers[n][where]) for n in range(4))
     centres = np.zeros((256, 3), dtype=np.float32)
     for label, centre in item.centres.items():
         centres[label] = np.asarray(centre) - corner[::-1]
@@ -133,9 +131,7 @@ def make_sample(
         image = image * np.float32(rng.normal(1, 0.05)) + np.float32(rng.normal(0, 15))
         image += np.float32(rng.uniform(0, 15)) * rng.standard_normal(size, dtype=np.float32)
     else:
-        image = render_ct(
-            tissue, depth.view(np.int8), overlay, spacing, random_scanner(rng), rng
-        )
+        image = render_ct(tissue, depth.view(np.int8), overlay, spacing, random_scanner(rng), rng)
     if rng.random() < 0.5:
         image, tissue, ids = (np.ascontiguousarray(a[:, :, ::-1]) for a in (image, tissue, ids))
         centres[:, 0] = size[2] - 1 - centres[:, 0]

@@ -1,9 +1,9 @@
 """Trains the two networks of ``vertebra-unet``.
 
-``spineseg train vertebra-unet -o FOLDER --hours H`` draws a pool of digital patients, adds real label
-maps (and real labelled scans) where ``--data`` has them, trains the coarse and then the fine network,
-and leaves their weights in FOLDER. Under ``torchrun --nproc-per-node N -m spineseg …`` all processes
-share the work.
+``spineseg train vertebra-unet -o FOLDER --hours H`` draws a pool of digital patients, adds real
+label maps (and real labelled scans) where ``--data`` has them, trains the coarse and then the fine
+network, and leaves their weights in FOLDER. Under ``torchrun --nproc-per-node N -m spineseg …`` all
+processes share the work.
 """
 
 from __future__ import annotations
