@@ -1,8 +1,8 @@
 """Measures how often vertebrae of real spines get their right names, by simulated crops.
 
-Run ``python -m spineseg.evaluation.level_identification KEYPOINTS.jsonl.gz [SCANS]``.
+Run ``python -m spineseg.evaluation.level_identification KEYPOINTS.jsonl.gz [FIRST [LAST]]``.
 
-Only held-out scans are used. From each, windows of neighbouring vertebrae are cut and named from
+Only held-out scans are used: all, or those from number FIRST on, up to but without LAST. From each, windows of neighbouring vertebrae are cut and named from
 different evidence. Regions, ribs and sacrum are taken from the annotated levels (as a faultless
 network would see them); ``detections`` takes the places and the cervical, thoracic and lumbar
 probabilities of a real detector, with its misses and false alarms, and no ribs or sacrum.
@@ -123,14 +123,15 @@ def _windows(
 def main(arguments: list[str]) -> None:
     """Write a Markdown table to standard output."""
     scans = [scan for scan in read_keypoints(Path(arguments[0])) if is_held_out(scan.name)]
-    most = int(arguments[1]) if len(arguments) > 1 else len(scans)
+    numbers = [int(text) for text in arguments[1:3]]
+    scans = scans[slice(*numbers)] if len(numbers) == 2 else scans[numbers[0] if numbers else 0 :]
     write = sys.stdout.write
-    write(f"Held-out scans: {min(most, len(scans))}; named from a probability of {SURE:g}.\n\n")
+    write(f"Held-out scans: {len(scans)}; named from a probability of {SURE:g}.\n\n")
     write("| evidence | vertebrae | windows | named | right, of named | right if forced |\n")
     write("|---|---|---|---|---|---|\n")
     for kind in KINDS:
         for size in (3, 5, 8, 0):
-            score = measure(scans[:most], kind, size)
+            score = measure(scans, kind, size)
             write(f"| {kind} | {size or 'all'} | {score.row()} |\n")
 
 

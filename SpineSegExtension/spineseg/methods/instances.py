@@ -18,7 +18,7 @@ from spineseg.errors import InputError
 from spineseg.geometry.spine_curve import SpineCurve, fit_curve
 from spineseg.methods.classes import FineClass
 from spineseg.methods.spine_planes import split_at_planes
-from spineseg.methods.spine_profile import cut_profile, make_profile
+from spineseg.methods.spine_profile import cut_profile, join_strays, make_profile
 from spineseg.methods.tidying import drop_strays, follow_majority
 from spineseg.volume import Volume
 
@@ -232,7 +232,8 @@ def _find_pieces(
         profile = make_profile(
             place[body, 0], vote_place[body, 0], place[disc, 0], voxel_ml * 1000.0
         )
-        for begin, end in cut_profile(profile):
+        spans = join_strays(cut_profile(profile), place[body, 0], vote_place[body, 0])
+        for begin, end in spans:
             inside = body & (place[:, 0] >= begin) & (place[:, 0] < end)
             if inside.sum() * voxel_ml < 0.2:
                 continue

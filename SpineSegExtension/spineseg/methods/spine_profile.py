@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d, percentile_filter
 
-__all__ = ["Profile", "cut_profile", "make_profile"]
+__all__ = ["Profile", "cut_profile", "join_strays", "make_profile"]
 
 Floats = NDArray[np.float64]
 
@@ -132,6 +132,43 @@ def cut_profile(profile: Profile) -> list[tuple[float, float]]:
             for a, b in zip(edges[:-1], edges[1:], strict=True)
         ]
     return pieces
+
+
+def join_strays(
+    spans: list[tuple[float, float]], body: Floats, votes: Floats
+) -> list[tuple[float, float]]:
+    """Join a vertebra's rim, cut off by its own tilted disc, to the neighbour that it votes for.
+
+    Parameters
+    ----------
+    spans : list of (float, float)
+        From `cut_profile`.
+    body, votes : (n,) float64
+        Position of each body voxel and position that it votes for, mm along the curve.
+
+    Returns
+    -------
+    list of (float, float)
+    """
+    joined: list[tuple[float, float]] = []
+    start: float | None = None  # of a span that votes for the next one
+    for index, (first, end) in enumerate(spans):
+        begin = first if start is None else start
+        start = None
+        mine = votes[(body >= first) & (body < end)]
+        center = float(np.median(mine)) if len(mine) else (first + end) / 2
+        beside = bool(joined) and joined[-1][1] == first
+        if center < first - _ASTRAY_SD and beside and center > joined[-1][0]:
+            joined[-1] = (joined[-1][0], end)
+        elif (
+            index + 1 < len(spans)
+            and spans[index + 1][0] == end
+            and end + _ASTRAY_SD < center < spans[index + 1][1]
+        ):
+            start = begin
+        else:
+            joined.append((begin, end))
+    return joined
 
 
 def _best_edges(profile: Profile, first: int, last: int) -> list[int]:
