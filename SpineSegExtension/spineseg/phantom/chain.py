@@ -19,6 +19,8 @@ Array = npt.NDArray[Any]
 CERVICAL = [f"C{n}" for n in range(1, 8)]
 THORACIC = [f"T{n}" for n in range(1, 13)]
 LUMBAR = [f"L{n}" for n in range(1, 6)]
+#: Share of the kyphosis below T1 … T13: most of it lies above T9, as in CTs (docs/phantom.md).
+_KYPHOSIS = np.exp(-(((np.arange(1, 14) - 5.8) / 4.0) ** 2)) / 6.8
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,15 @@ def _pitches(names: list[str], settings: PhantomSettings, rng: np.random.Generat
     kyphosis = settings.kyphosis_deg
     kyphosis = float(np.clip(rng.normal(40, 13), 8, 95)) if kyphosis is None else kyphosis
     lordosis = settings.lordosis_deg
-    lordosis = float(np.clip(rng.normal(50, 13), 12, 85)) if lordosis is None else lordosis
-    cervical = float(rng.normal(16, 12))
+    lordosis = float(np.clip(rng.normal(50, 18), 8, 88)) if lordosis is None else lordosis
+    cervical = float(rng.normal(20, 24))
     steps = []
     for name in names:
         # Bend of the motion segment below this vertebra: > 0 is lordotic (upper tilts backwards).
         if name.startswith("C"):
             steps.append(cervical / 7.0)
         elif name.startswith("T"):
-            n = int(name[1:])
-            steps.append(-kyphosis * np.exp(-(((n - 7.0) / 4.2) ** 2)) / 6.9)
+            steps.append(-kyphosis * _KYPHOSIS[int(name[1:]) - 1])
         else:
             n = int(name[1:])
             steps.append(lordosis * (0.08, 0.12, 0.17, 0.25, 0.38, 0.20)[n - 1])
@@ -170,7 +171,7 @@ def build_chain(settings: PhantomSettings, rng: np.random.Generator) -> Chain:
     worn = settings.degeneration if settings.degeneration is not None else float(rng.beta(1.2, 2.5))
     cobb = settings.cobb_deg
     if cobb is None:
-        cobb = float(rng.choice([rng.uniform(0, 8), rng.uniform(8, 30), rng.uniform(30, 75)],
+        cobb = float(rng.choice([rng.uniform(2, 12), rng.uniform(12, 30), rng.uniform(30, 75)],
                                 p=[0.6, 0.25, 0.15]))  # fmt: skip
     pitch = _pitches(names, settings, rng)
     roll, apex = _rolls(names, cobb, len(names), rng)

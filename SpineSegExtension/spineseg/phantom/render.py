@@ -70,7 +70,7 @@ def random_scanner(rng: np.random.Generator, osteoporosis: float | None = None) 
         noise_hu=float(np.exp(rng.uniform(np.log(4), np.log(70)))),
         kernel_mm=float(rng.uniform(0.35, 1.1)),
         slice_mm=float(rng.choice([rng.uniform(0.6, 1.6), rng.uniform(1.6, 5.0)], p=[0.6, 0.4])),
-        texture_hu=float(rng.uniform(5, 70)),
+        texture_hu=float(rng.uniform(5, 95)),
         soft_shift_hu=float(rng.normal(0, 12)),
     )
 
@@ -113,10 +113,11 @@ def _bone_hu(tissue: Array, depth: Array, scanner: Scanner, spacing: float,
     """HU inside bone: a cortical shell round cancellous bone with texture."""
     core = np.zeros(256, dtype=np.float32)
     cancellous = scanner.cancellous_hu
-    core[VERTEBRA_CODES[0] : 49] = cancellous + rng.uniform(0, 160)
+    # Processes are denser than bodies, and more so in worn spines (measured: see docs/phantom.md).
+    core[VERTEBRA_CODES[0] : 49] = cancellous + rng.uniform(40, 420)
     core[49 : VERTEBRA_CODES[1] + 1] = cancellous
     shell = np.full(256, scanner.cortex_mm, dtype=np.float32)
-    shell[VERTEBRA_CODES[0] : 49] *= rng.uniform(1.0, 1.8)
+    shell[VERTEBRA_CODES[0] : 49] *= rng.uniform(1.0, 2.4)
     for bone in _BONES:
         core[bone] = cancellous * rng.uniform(0.5, 1.2) + rng.uniform(-10, 120)
         shell[bone] = scanner.cortex_mm * rng.uniform(0.7, 2.0)
@@ -127,7 +128,8 @@ def _bone_hu(tissue: Array, depth: Array, scanner: Scanner, spacing: float,
     hu: Array = core[tissue]
     # Texture with two grains, and a slow drift of density through the body.
     grain = _texture(tissue.shape, max(0.5, rng.uniform(0.5, 1.6) / spacing), rng)
-    hu = hu + grain * scanner.texture_hu
+    drift = _texture(tissue.shape, rng.uniform(3, 7) / spacing, rng)
+    hu = hu + grain * scanner.texture_hu + drift * rng.uniform(0, 45)
     return np.asarray(hu + cortical * np.maximum(scanner.cortex_hu - hu, 0), dtype=np.float32)
 
 
