@@ -36,6 +36,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The trained models that ship.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+evaluate_app = typer.Typer(help="How good a method is on labelled scans.", no_args_is_help=True)
+app.add_typer(evaluate_app, name="evaluate")
 
 LINE_EVERY = 0.1  # of the work: how often a line is printed where there is no terminal
 
@@ -170,6 +172,26 @@ def train_command(
         row = registry.get(method)
         chosen: dict[str, Any] = {"output": output, "hours": hours, "resume": resume}
         row.load().fit(data, {**chosen, "device": device}, progress)
+    print(output.absolute())
+
+
+@evaluate_app.command("vertebrae")
+def evaluate_vertebrae(
+    folder: Annotated[
+        Path, typer.Argument(help="Holds NAME_ct.nii.gz and NAME_vertebrae.nii.gz (VerSe ids).")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="CSV file, one row a vertebra.")],
+    method: Annotated[str, typer.Option(help="Method to score.")] = registry.DEFAULT_SEGMENT,
+    debug: Debug = False,
+) -> None:
+    """Segment labelled CTs and score every vertebra: Dice, distance, level."""
+    with work(debug) as progress:
+        from spineseg.evaluation.vertebrae import evaluate, summary, write_table
+
+        rows = evaluate(folder, method, progress)
+        write_table(rows, output)
+    for name, value in summary(rows).items():
+        note(f"{name} {value:.3f}")
     print(output.absolute())
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..atomic import atomic_path
 from ..errors import InputError
 from ..io.images import read_volume
 from ..labels import display_name, is_vertebra
@@ -144,7 +145,7 @@ def summary(rows: list[VertebraScore]) -> dict[str, float]:
 
 def write_table(rows: list[VertebraScore], path: Path) -> None:
     """Write one line a vertebra as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(asdict(rows[0])))
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)

@@ -24,10 +24,10 @@ class ResidualBlock(nn.Module):
         self.norm1 = nn.GroupNorm(groups, outputs)
         self.second = nn.Conv3d(outputs, outputs, 3, 1, 1, bias=False)
         self.norm2 = nn.GroupNorm(groups, outputs)
-        shortcut: list[nn.Module] = [nn.AvgPool3d(stride)] if stride > 1 else []
-        if inputs != outputs:
-            shortcut.append(nn.Conv3d(inputs, outputs, 1, bias=False))
-        self.shortcut = nn.Sequential(*shortcut)
+        # A learned mean of the voxels that become one: pooling apart from the convolution is slow.
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            self.shortcut = nn.Conv3d(inputs, outputs, stride, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, k, j, i) → (N, outputs, k/stride, j/stride, i/stride)."""

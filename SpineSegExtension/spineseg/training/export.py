@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..intensity import MAPPING
+from ..intensity import MAPPING, WINDOW
 from ..methods.classes import CoarseClass, FineClass
 from ..weights import ModelCard, save_model
 from .vertebra import CLASSES, OUTPUTS, SPACING, WIDTHS, TrainSettings
@@ -94,7 +94,7 @@ def export(
         training_data=data,
         inputs={
             "spacing_mm": SPACING[kind],
-            "intensity": {"window": [-1000, 1500], "unit": "HU", "mapping": MAPPING},
+            "intensity": {"window": list(WINDOW), "unit": "HU", "mapping": MAPPING},
             "patch": list(settings.patch),
         },
         outputs={"classes": names, "semantic": CLASSES[kind]},
