@@ -2,10 +2,11 @@
 
 Run ``python -m spineseg.evaluation.level_identification KEYPOINTS.jsonl.gz [FIRST [LAST]]``.
 
-Only held-out scans are used: all, or those from number FIRST on, up to but without LAST. From each, windows of neighbouring vertebrae are cut and named from
-different evidence. Regions, ribs and sacrum are taken from the annotated levels (as a faultless
-network would see them); ``detections`` takes the places and the cervical, thoracic and lumbar
-probabilities of a real detector, with its misses and false alarms, and no ribs or sacrum.
+Only held-out scans are used: all, or those from number FIRST on, up to but without LAST. From
+each, windows of neighbouring vertebrae are cut and named from different evidence. Regions, ribs
+and sacrum are taken from the annotated levels (as a faultless network would see them);
+``detections`` takes the places and the cervical, thoracic and lumbar probabilities of a real
+detector, with its misses and false alarms, and no ribs or sacrum.
 """
 
 from __future__ import annotations
