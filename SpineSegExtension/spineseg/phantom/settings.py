@@ -43,6 +43,7 @@ class Lesion:
             raise InputError(
                 f"'{self.kind}' is no kind of lesion.", "Choose lytic, blastic or mixed."
             )
+        _check("A lesion's radius", self.radius, 0.5, 40.0, " mm")
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,20 @@ class PhantomSettings:
     margin_mm: tuple[float, float, float] = field(default=(70.0, 80.0, 20.0))
 
     def __post_init__(self) -> None:
-        if not 0.4 <= self.spacing_mm <= 6.0:
-            raise InputError(
-                f"A spacing of {self.spacing_mm:g} mm can't be drawn.", "Choose 0.4 to 6 mm."
-            )
-        if self.cobb_deg is not None and not 0.0 <= self.cobb_deg <= 100.0:
-            raise InputError(
-                f"A Cobb angle of {self.cobb_deg:g}° can't be drawn.", "Choose 0 to 100°."
-            )
+        _check("A spacing", self.spacing_mm, 0.4, 6.0, " mm")
+        _check("A slice distance", self.slice_mm, 0.4, 10.0, " mm")
+        _check("A Cobb angle", self.cobb_deg, 0.0, 100.0, "°")
+        _check("A kyphosis", self.kyphosis_deg, 0.0, 110.0, "°")
+        _check("A lordosis", self.lordosis_deg, 0.0, 110.0, "°")
+        _check("An osteoporosis", self.osteoporosis, 0.0, 1.0, "")
+        _check("A degeneration", self.degeneration, 0.0, 1.0, "")
+        for margin in self.margin_mm:
+            _check("A margin", margin, 0.0, 400.0, " mm")
+
+
+def _check(what: str, value: float | None, low: float, high: float, unit: str) -> None:
+    """Raise InputError for a value out of its range; NaN is out of every range."""
+    if value is not None and not low <= value <= high:
+        raise InputError(
+            f"{what} of {value:g}{unit} can't be drawn.", f"Choose {low:g} to {high:g}{unit}."
+        )
