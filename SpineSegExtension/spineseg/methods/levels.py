@@ -28,8 +28,8 @@ __all__ = ["SURE", "Evidence", "LevelResult", "name_levels"]
 Floats = NDArray[np.float64]
 
 SURE = 0.75
-"""Probability that the best naming must reach. Set on the scans that are not held out: there,
-with a real detector's regions alone, 97 of 100 namings beyond it were right (docs/levels.md)."""
+"""Probability that the best naming must reach. With a real detector's regions alone about 94 of
+100 namings beyond it are right on scans that were not looked at before (docs/levels.md)."""
 
 _SACRALISED = LUMBAR_6[0] / LUMBAR_6[1]  # assumed as frequent as L6: the data cannot tell it
 _THORACIC_13 = 0.005  # assumed: the data set's annotators never used T13
