@@ -64,6 +64,15 @@ def barrier() -> None:
         dist.barrier()
 
 
+def _board(folder: Path) -> Any | None:
+    """TensorBoard's writer, where the package is installed (the extra ``train`` brings it)."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))
+
+
 def _rate(done: float, warmup: float) -> float:
     """Fraction of the peak rate: a short rise, then a polynomial fall to nothing."""
     if done < warmup:
@@ -97,6 +106,7 @@ class Trainer:
             self.network.parameters(), lr=self.settings.rate, weight_decay=self.settings.decay
         )
         self.step, self.spent = 0, 0.0
+        self._writer: Any | None = None
 
     def run(self, progress: Progress | None = None) -> dict[str, Tensor]:
         """Train for the given time and return the averaged weights."""
@@ -104,6 +114,7 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
         self._share_weights()
+        self._writer = _board(self.folder) if self.rank == 0 else None
         budget = self.settings.hours * 3600
         saved = began = time.monotonic()
         before = self.spent
@@ -182,6 +193,10 @@ class Trainer:
             if new:
                 writer.writerow(["step", "seconds", *log])
             writer.writerow([self.step, round(self.spent), *(round(v, 5) for v in log.values())])
+        if self._writer is not None:
+            for name, value in log.items():
+                self._writer.add_scalar(name, value, self.step)
+            self._writer.flush()
 
     def save(self) -> None:
         """Write a checkpoint: weights, their average and the optimiser's moments."""

@@ -89,7 +89,10 @@ def _corner(item: Item, size: tuple[int, ...], rng: np.random.Generator) -> list
         for c in item.centres.values()
         if all(0 <= v < n for v, n in zip(c[::-1], shape, strict=True))
     ]
-    if inside and rng.random() < 0.85:
+    sacrum = np.argwhere(item.layers[0, ::4, ::4, ::4] == Tissue.SACRUM) * 4
+    if len(sacrum) and rng.random() < 0.2:
+        centre = sacrum[int(rng.integers(len(sacrum)))] + rng.normal(0, 1, 3) * np.array(size) * 0.2
+    elif inside and rng.random() < 0.85:
         centre = np.array(inside[int(rng.integers(len(inside)))][::-1])
         centre = centre + rng.normal(0, 1, 3) * np.array(size) * 0.22
     else:
