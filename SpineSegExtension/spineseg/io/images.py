@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from spineseg.errors import InputError
+from spineseg.errors import InputError, MemoryLimitError
 from spineseg.io.nifti import is_nifti, read_nifti, write_nifti
 from spineseg.io.quiet import quiet_stderr
 from spineseg.progress import Progress
@@ -63,6 +63,8 @@ def read_volume(
         space, or no scan at all; each in one sentence with a remedy.
     DependencyError
         If a package that the file needs is not installed.
+    MemoryLimitError
+        If the scan does not fit into memory.
     """
     path = Path(path)
     notes = [] if notes is None else notes
@@ -78,7 +80,7 @@ def read_volume(
             str(error),
         ) from error
     except MemoryError as error:
-        raise InputError(
+        raise MemoryLimitError(
             f"{path.name} needs more memory than there is.", "Crop it to the spine first."
         ) from error
     if min(volume.shape) < 2:
