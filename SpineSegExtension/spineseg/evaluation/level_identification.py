@@ -122,18 +122,21 @@ def _windows(
 
 
 def main(arguments: list[str]) -> None:
-    """Write a Markdown table to standard output."""
+    """Write a Markdown table: KEYPOINTS TABLE.md [FIRST [LAST]], of the held-out scans."""
     scans = [scan for scan in read_keypoints(Path(arguments[0])) if is_held_out(scan.name)]
-    numbers = [int(text) for text in arguments[1:3]]
+    numbers = [int(text) for text in arguments[2:4]]
     scans = scans[slice(*numbers)] if len(numbers) == 2 else scans[numbers[0] if numbers else 0 :]
-    write = sys.stdout.write
-    write(f"Held-out scans: {len(scans)}; named from a probability of {SURE:g}.\n\n")
-    write("| evidence | vertebrae | windows | named | right, of named | right if forced |\n")
-    write("|---|---|---|---|---|---|\n")
+    lines = [
+        f"Held-out scans: {len(scans)}; named from a probability of {SURE:g}.",
+        "",
+        "| evidence | vertebrae | windows | named | right, of named | right if forced |",
+        "|---|---|---|---|---|---|",
+    ]
     for kind in KINDS:
         for size in (3, 5, 8, 0):
             score = measure(scans, kind, size)
-            write(f"| {kind} | {size or 'all'} | {score.row()} |\n")
+            lines.append(f"| {kind} | {size or 'all'} | {score.row()} |")
+    Path(arguments[1]).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
