@@ -40,16 +40,19 @@ class TrainSettings:
     patch : crop in voxels (k, j, i), multiples of 16
     batch : crops a step and process
     real_share : fraction of the crops that comes from real label maps and scans, when there are any
+    real_images : also learn from the labelled real scans in the data folder, not only from the shapes
+        of its label maps; they are then no longer fit to test on
     device : None chooses
     """
 
     stages: tuple[str, ...] = STAGES
     hours: float = 1.0
-    patients: int = 400
+    patients: int = 320
     patch: tuple[int, int, int] = (64, 64, 64)
     batch: int = 2
     rate: float = 2e-3
     real_share: float = 0.2
+    real_images: bool = False
     seed: int = 0
     device: str | None = None
 
@@ -207,7 +210,7 @@ def fit(
         fill_pool(pool, kind, settings, part.part(0.0, 0.1))
         real: dict[str, int] = {}
         if data is not None and kind == "fine" and rank == 0:
-            for name in add_real(pool, known_sources(Path(data), images=True), 20):
+            for name in add_real(pool, known_sources(Path(data), settings.real_images), 20):
                 part("real label maps", 0.1, name)
         barrier()
         for path in item_paths(pool):
