@@ -249,11 +249,20 @@ def _find_pieces(
 
 
 def _sacrum_top(cloud: _Cloud, place: Floats, voxel_ml: float) -> float:
-    """Position along the curve below which nothing is a vertebra, mm."""
-    sacrum = cloud.of(FineClass.SACRUM) & (np.hypot(place[:, 1], place[:, 2]) < 35.0)
-    if sacrum.sum() * voxel_ml < 2.0:
+    """Position along the curve below which nothing is a vertebra, mm.
+
+    Where most voxels above are of bodies and most below of the sacrum: a few voxels of a worn
+    lumbar vertebra that are taken for the sacrum do not cut the spine off above them.
+    """
+    near = np.hypot(place[:, 1], place[:, 2]) < 35.0
+    sacrum = place[near & cloud.of(FineClass.SACRUM), 0]
+    if len(sacrum) * voxel_ml < 2.0:
         return float("inf")
-    return float(np.percentile(place[sacrum, 0], 10.0)) + 3.0
+    body = place[near & cloud.of(FineClass.BODY), 0]
+    edges = np.arange(place[:, 0].min() - 1.0, place[:, 0].max() + 2.0)
+    above = np.concatenate([[0], np.cumsum(np.histogram(body, edges)[0])])
+    below = len(sacrum) - np.concatenate([[0], np.cumsum(np.histogram(sacrum, edges)[0])])
+    return float(edges[int(np.argmax(above + below))])
 
 
 def _bodiless(
