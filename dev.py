@@ -96,8 +96,15 @@ def quiet(command: list[str], timeout: float | None = None) -> tuple[bool, str]:
     """Run a program unseen; return whether it succeeded, and what it printed."""
     try:
         done = subprocess.run(
-            command, cwd=ROOT, env=child_environment(), timeout=timeout, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+            command,
+            cwd=ROOT,
+            env=child_environment(),
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return False, str(error)
@@ -118,9 +125,7 @@ def python_problem(version: tuple[int, int] = sys.version_info[:2]) -> str | Non
     wanted = f"{OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
     others = [f"python{OLDEST[0]}.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
     found = next((name for name in others if shutil.which(name)), None)
-    remedy = (
-        f"run: {found} dev.py" if found else "install one of them and start dev.py with it"
-    )
+    remedy = f"run: {found} dev.py" if found else "install one of them and start dev.py with it"
     return f"SpineSeg needs Python {wanted}, and this is {version[0]}.{version[1]}; {remedy}."
 
 
@@ -294,8 +299,10 @@ def ensure_graphics() -> None:
     if not works:
         say("no OpenGL here: the 3D picture of the report is replaced by projections")
         if sys.platform.startswith("linux"):
-            line = "apt-get install " + " ".join(GL_DEBIAN) if debian else (
-                "dnf install mesa-libGL mesa-libEGL mesa-dri-drivers"
+            line = (
+                "apt-get install " + " ".join(GL_DEBIAN)
+                if debian
+                else ("dnf install mesa-libGL mesa-libEGL mesa-dri-drivers")
             )
             say(f"for the 3D picture, run: {'' if root else 'sudo '}{line}")
     write_stamp({**stamp, "graphics": "work" if works else "tried"})
@@ -350,8 +357,19 @@ def test(arguments: list[str]) -> int:
 
 SCRIPTS = {".py"}
 RESOURCES = {
-    ".css", ".csv", ".html", ".ico", ".j2", ".js", ".json", ".png", ".safetensors", ".svg", ".txt",
-    ".typed", ".ui",
+    ".css",
+    ".csv",
+    ".html",
+    ".ico",
+    ".j2",
+    ".js",
+    ".json",
+    ".png",
+    ".safetensors",
+    ".svg",
+    ".txt",
+    ".typed",
+    ".ui",
 }
 
 

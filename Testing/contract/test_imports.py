@@ -148,7 +148,12 @@ def test_widgets_do_not_compute(path: Path) -> None:
 @front
 def test_module_files_run_nothing_when_imported(path: Path) -> None:
     quiet = (
-        ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign,
+        ast.Import,
+        ast.ImportFrom,
+        ast.FunctionDef,
+        ast.ClassDef,
+        ast.Assign,
+        ast.AnnAssign,
     )
     for node in parse(path).body:
         if isinstance(node, ast.Expr):

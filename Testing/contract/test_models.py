@@ -20,9 +20,21 @@ LIMIT_BYTES = 10_000_000
 
 # The card's schema: type, and for lists and objects what each holds.
 SCHEMA: dict[str, type] = {
-    "name": str, "method": str, "version": str, "description": str, "created": str,
-    "commit": str, "command": str, "training_data": list, "inputs": dict, "outputs": dict,
-    "architecture": dict, "results": list, "limits": list, "sha256": str, "size_bytes": int,
+    "name": str,
+    "method": str,
+    "version": str,
+    "description": str,
+    "created": str,
+    "commit": str,
+    "command": str,
+    "training_data": list,
+    "inputs": dict,
+    "outputs": dict,
+    "architecture": dict,
+    "results": list,
+    "limits": list,
+    "sha256": str,
+    "size_bytes": int,
     "not_a_medical_device": str,
 }
 INSIDE = {

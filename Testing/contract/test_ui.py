@@ -31,11 +31,7 @@ def parameter_fields(folder: Path) -> set[str]:
     path = folder / f"{folder.name}Lib" / "Parameters.py"
     if not path.exists():
         return set()
-    classes = {
-        node.name: node
-        for node in parse(path).body
-        if isinstance(node, ast.ClassDef)
-    }
+    classes = {node.name: node for node in parse(path).body if isinstance(node, ast.ClassDef)}
 
     def fields(node: ast.ClassDef) -> set[str]:
         found = set()

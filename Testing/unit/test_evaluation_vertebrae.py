@@ -47,7 +47,9 @@ def test_a_missed_vertebra_counts_as_nothing() -> None:
     rows = score(spine(21, 20), spine(21, 0))
     missed = rows[0]
     assert missed.level == "L1"
-    assert missed.dice == 0.0 and not missed.found and missed.distance_mm is None
+    assert missed.dice == 0.0
+    assert not missed.found
+    assert missed.distance_mm is None
     assert summary(rows)["found"] == 0.5
 
 
@@ -67,4 +69,5 @@ def test_the_table_has_a_row_a_vertebra(tmp_path: Path) -> None:
     rows = score(spine(21, 20), spine(21, 20), "case")
     write_table(rows, tmp_path / "scores.csv")
     lines = (tmp_path / "scores.csv").read_text().splitlines()
-    assert len(lines) == 3 and lines[0].startswith("case,level,dice")
+    assert len(lines) == 3
+    assert lines[0].startswith("case,level,dice")

@@ -46,7 +46,8 @@ def test_items_come_back_as_they_were_saved(tmp_path: Path) -> None:
     again = pools.load_item(pools.item_paths(tmp_path)[0])
     assert np.array_equal(again.layers, item.layers)
     assert again.centres == item.centres
-    assert again.exact and again.image is None
+    assert again.exact
+    assert again.image is None
 
 
 def test_filling_a_pool_goes_on_where_it_stopped(
@@ -67,7 +68,8 @@ def test_offsets_point_at_the_centre_of_the_vertebra(fine_pool: Path) -> None:
     for _ in range(4):
         sample = make_sample(item, SIZE, 1.5, "fine", rng)
         inside = np.isin(sample.target, (FineClass.BODY, FineClass.POSTERIOR))
-        assert sample.image.shape == (2, *SIZE) and np.isfinite(sample.image).all()
+        assert sample.image.shape == (2, *SIZE)
+        assert np.isfinite(sample.image).all()
         assert not sample.offsets[:, ~inside].any()
         if not inside.any():
             continue
@@ -174,7 +176,13 @@ def test_what_is_exported_loads_with_its_card(tmp_path: Path) -> None:
 
 def test_numberings_become_verse_ids() -> None:
     assert to_verse(np.array([24, 1, 0]), "c1-is-24").tolist() == [1, 24, 0]
-    assert to_verse(np.array([27, 31, 32, 50, 26]), "totalsegmentator").tolist() == [24, 20, 19, 1, 0]
+    assert to_verse(np.array([27, 31, 32, 50, 26]), "totalsegmentator").tolist() == [
+        24,
+        20,
+        19,
+        1,
+        0,
+    ]
     assert to_verse(np.array([20, 28, 26]), "verse").tolist() == [20, 28, 0]
     with pytest.raises(InputError, match="numbering"):
         to_verse(np.array([1]), "mine")

@@ -1,8 +1,9 @@
 """A residual 3-D U-Net whose full-resolution level is kept light.
 
 After Çiçek et al. 2016 (3D U-Net) and Lee et al. 2017 (residual blocks, summed skips). Most of a
-U-Net's time goes into its first level; here that level has two plain convolutions in all, which on a
-CPU halves the time of a step and costs little, since edges are refined at the scan's own resolution.
+U-Net's time goes into its first level; here that level has two plain convolutions in all, which
+on a CPU halves the time of a step and costs little, since edges are refined at the scan's own
+resolution.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class ResidualUNet(nn.Module):
     Parameters
     ----------
     in_channels, out_channels : channels of the image and of the logits
-    widths : channels of each level, finest first; each level halves the grid, so patch edges must be
-        multiples of 2 ** (len(widths) − 1)
+    widths : channels of each level, finest first; each level halves the grid, so patch edges must
+        be multiples of 2 ** (len(widths) − 1)
     """
 
     def __init__(

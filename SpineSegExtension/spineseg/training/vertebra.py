@@ -40,8 +40,8 @@ class TrainSettings:
     patch : crop in voxels (k, j, i), multiples of 16
     batch : crops a step and process
     real_share : fraction of the crops that comes from real label maps and scans, when there are any
-    real_images : also learn from the labelled real scans in the data folder, not only from the shapes
-        of its label maps; they are then no longer fit to test on
+    real_images : also learn from the labelled real scans in the data folder, not only from the
+        shapes of its label maps; they are then no longer fit to test on
     device : None chooses
     """
 
