@@ -208,6 +208,7 @@ def run(
 ) -> SegmentationResult:
     """Segment with networks that are loaded; as `predict` otherwise."""
     from spineseg.methods.instances import split_vertebrae
+    from spineseg.methods.sacral import without_sacral
 
     timer = _Timer()
     scan = finite_scan(volume)
@@ -223,6 +224,7 @@ def run(
         progress("vertebrae", 0.75, "telling vertebrae apart")
         field_of_view = covered(maps, scan)
         instances, found = split_vertebrae(maps.classes, maps.offsets, field_of_view)
+        instances, found = without_sacral(instances, found, regions)
         if not found:
             return _nothing(scan, warnings, settings, timer)
         vertebrae, more = name_vertebrae(maps.classes, instances, found, regions)

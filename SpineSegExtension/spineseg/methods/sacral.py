@@ -1,0 +1,57 @@
+"""Takes back what was counted as a vertebra below the spine's end.
+
+S1 looks like a vertebra from nearby, and the fine pass sees only what is nearby. The coarse pass sees
+the pelvis beside it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spineseg.methods.classes import CoarseClass
+from spineseg.methods.instances import Instance
+from spineseg.methods.spine_region import VERTEBRAL
+from spineseg.volume import Volume
+
+__all__ = ["without_sacral"]
+
+_MOST_SAMPLES = 4000
+_SACRAL_SHARE = 0.5
+
+
+def without_sacral(
+    instances: Volume, found: list[Instance], regions: Volume
+) -> tuple[Volume, list[Instance]]:
+    """Drop the lowest vertebrae that the coarse pass takes for the sacrum.
+
+    Parameters
+    ----------
+    instances : Volume
+        uint8, 1 … n from the top.
+    found : list of Instance
+        In the order of the labels.
+    regions : Volume
+        uint8 `CoarseClass`, on its own grid.
+
+    Returns
+    -------
+    instances, found : the same, shorter at the lower end
+    """
+    last = len(found)
+    while last and sacral_share(instances, last, regions) > _SACRAL_SHARE:
+        last -= 1
+    if last == len(found):
+        return instances, found
+    return instances.like(np.where(instances.array > last, 0, instances.array)), found[:last]
+
+
+def sacral_share(instances: Volume, number: int, regions: Volume) -> float:
+    """Share of sacrum among what the coarse pass calls sacrum or vertebra in one instance."""
+    kji = np.argwhere(instances.array == number)
+    kji = kji[:: max(1, len(kji) // _MOST_SAMPLES)]
+    place = np.rint(regions.ras_to_ijk(instances.ijk_to_ras(kji[:, ::-1])))[:, ::-1].astype(int)
+    inside = ((place >= 0) & (place < regions.shape)).all(axis=1)
+    seen = regions.array[tuple(place[inside].T)]
+    counts = np.bincount(seen, minlength=len(CoarseClass))
+    sacrum, spine = int(counts[CoarseClass.SACRUM]), int(counts[list(VERTEBRAL)].sum())
+    return sacrum / (sacrum + spine) if sacrum + spine else 0.0

@@ -1,0 +1,48 @@
+"""What the coarse pass calls sacrum is no vertebra."""
+
+from __future__ import annotations
+
+import numpy as np
+from spineseg.methods.classes import CoarseClass
+from spineseg.methods.instances import Instance
+from spineseg.methods.sacral import sacral_share, without_sacral
+from spineseg.volume import Volume
+
+FINE = np.diag([1.5, 1.5, 1.5, 1.0])
+COARSE = np.diag([4.0, 4.0, 4.0, 1.0])
+
+
+def scene(lowest: int) -> tuple[Volume, list[Instance], Volume]:
+    """Three blocks from the top; the coarse pass calls the last one `lowest`."""
+    labels = np.zeros((96, 24, 24), dtype=np.uint8)
+    regions = np.zeros((36, 9, 9), dtype=np.uint8)
+    for n, region in enumerate((CoarseClass.LUMBAR, CoarseClass.LUMBAR, lowest)):
+        labels[64 - 32 * n : 88 - 32 * n] = n + 1
+        regions[24 - 12 * n : 34 - 12 * n] = region
+    place = np.zeros(3)
+    found = [
+        Instance(place, 100, 50, False, False, False, True, 1.0, np.array([0.0, 0, -1]))
+        for _ in range(3)
+    ]
+    return Volume(labels, FINE), found, Volume(regions, COARSE)
+
+
+def test_a_sacrum_at_the_lower_end_is_dropped() -> None:
+    instances, found, regions = scene(CoarseClass.SACRUM)
+    assert sacral_share(instances, 3, regions) > 0.9
+    kept, rest = without_sacral(instances, found, regions)
+    assert len(rest) == 2
+    assert set(np.unique(kept.array)) == {0, 1, 2}
+
+
+def test_a_lumbar_vertebra_stays() -> None:
+    instances, found, regions = scene(CoarseClass.LUMBAR)
+    kept, rest = without_sacral(instances, found, regions)
+    assert rest == found
+    assert np.array_equal(kept.array, instances.array)
+
+
+def test_where_the_coarse_pass_saw_nothing_nothing_is_dropped() -> None:
+    instances, found, regions = scene(CoarseClass.BACKGROUND)
+    assert sacral_share(instances, 3, regions) == 0.0
+    assert without_sacral(instances, found, regions)[1] == found
