@@ -3,7 +3,7 @@
 Bone edges are rendered from the depth volume, so that a voxel is shared between bone and what lies
 beside it; a cortical shell, cancellous texture, the scanner's kernel, noise and streaks are added.
 The priors are wide on purpose (domain randomisation), their middle where real scans are: cancellous
-bone 10–280 HU, mostly 10–200; cortex 220–1150; discs 40–140.
+bone 10–280 HU, mostly 10–200; cortex 280–1250; discs 40–140.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ def random_scanner(rng: np.random.Generator, osteoporosis: float | None = None) 
     """A scanner and a patient's densities at random; ``osteoporosis`` is 0 (none) to 1 (severe)."""
     loss = float(rng.beta(1.6, 1.6)) if osteoporosis is None else osteoporosis
     cancellous = float(np.clip(rng.normal(240 - 235 * loss, 30), -10, 320))
-    cortex = float(np.exp(rng.uniform(np.log(220), np.log(1150)))) * (1.0 - 0.25 * loss)
+    cortex = float(np.exp(rng.uniform(np.log(280), np.log(1250)))) * (1.0 - 0.25 * loss)
     contrast = float(rng.choice([rng.uniform(25, 60), rng.uniform(90, 380)], p=[0.5, 0.5]))
     return Scanner(
         cancellous_hu=cancellous,
         cortex_hu=max(cortex, cancellous + 90),
-        cortex_mm=float(np.exp(rng.uniform(np.log(0.5), np.log(1.8)))),
+        cortex_mm=float(np.exp(rng.uniform(np.log(0.6), np.log(2.4)))),
         disc_hu=float(rng.uniform(45, 130)),
         contrast_hu=contrast,
         noise_hu=float(np.exp(rng.uniform(np.log(4), np.log(70)))),
