@@ -1,7 +1,7 @@
 """Takes back what was counted as a vertebra below the spine's end.
 
-S1 looks like a vertebra from nearby, and the fine pass sees only what is nearby. The coarse pass sees
-the pelvis beside it.
+S1 looks like a vertebra from nearby, and the fine pass sees only what is nearby. The coarse pass
+sees the pelvis beside it.
 """
 
 from __future__ import annotations
