@@ -25,6 +25,7 @@ Shape = tuple[int, int, int]
 _CODES = (("L", "R"), ("P", "A"), ("I", "S"))
 # A grid may end this part of a voxel short of the volume it covers: rounding, not anatomy.
 _COVER_TOLERANCE = 1e-3
+_NOTHING_MM = 1e-12
 
 
 def _three(values: Sequence[Any], what: str) -> tuple[Any, Any, Any]:
@@ -71,6 +72,8 @@ class Grid:
             )
         affine = np.array(self.affine, dtype=np.float64)
         _check_affine(affine)
+        # ITK inverts directions by a decomposition that numbers near the smallest float break.
+        affine[np.abs(affine) < _NOTHING_MM] = 0.0
         affine.flags.writeable = False
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from spineseg.methods.classes import CoarseClass
+from spineseg.methods.classes import CoarseClass, FineClass
 from spineseg.methods.instances import Instance
 from spineseg.methods.sacral import sacral_share, without_sacral
 from spineseg.volume import Volume
@@ -27,17 +29,32 @@ def scene(lowest: int) -> tuple[Volume, list[Instance], Volume]:
     return Volume(labels, FINE), found, Volume(regions, COARSE)
 
 
+def nothing(instances: Volume) -> Volume:
+    return instances.like(np.zeros(instances.shape, dtype=np.uint8))
+
+
+def test_a_fragment_at_the_lower_end_is_dropped_where_some_sacrum_is_seen() -> None:
+    instances, found, regions = scene(CoarseClass.BACKGROUND)
+    small = replace(found[-1], n_voxels=30, touches_inferior=True)
+    classes = nothing(instances).array.copy()
+    classes[:8, :8, :8] = FineClass.SACRUM
+    sacrum = instances.like(classes)
+    assert len(without_sacral(instances, [*found[:2], small], regions, sacrum)[1]) == 2
+    assert len(without_sacral(instances, [*found[:2], small], regions, nothing(instances))[1]) == 3
+    assert len(without_sacral(instances, found, regions, sacrum)[1]) == 3
+
+
 def test_a_sacrum_at_the_lower_end_is_dropped() -> None:
     instances, found, regions = scene(CoarseClass.SACRUM)
     assert sacral_share(instances, 3, regions) > 0.9
-    kept, rest = without_sacral(instances, found, regions)
+    kept, rest = without_sacral(instances, found, regions, nothing(instances))
     assert len(rest) == 2
     assert set(np.unique(kept.array)) == {0, 1, 2}
 
 
 def test_a_lumbar_vertebra_stays() -> None:
     instances, found, regions = scene(CoarseClass.LUMBAR)
-    kept, rest = without_sacral(instances, found, regions)
+    kept, rest = without_sacral(instances, found, regions, nothing(instances))
     assert rest == found
     assert np.array_equal(kept.array, instances.array)
 
@@ -45,4 +62,4 @@ def test_a_lumbar_vertebra_stays() -> None:
 def test_where_the_coarse_pass_saw_nothing_nothing_is_dropped() -> None:
     instances, found, regions = scene(CoarseClass.BACKGROUND)
     assert sacral_share(instances, 3, regions) == 0.0
-    assert without_sacral(instances, found, regions)[1] == found
+    assert without_sacral(instances, found, regions, nothing(instances))[1] == found

@@ -162,6 +162,15 @@ def test_resample_then_restore_returns_a_smooth_image(
     np.testing.assert_allclose(back.array[inner], ramp[inner], atol=0.02)
 
 
+def test_numbers_near_the_smallest_float_do_not_break_resampling() -> None:
+    affine = np.diag([1.0, 3.0, 3.0, 1.0])
+    affine[0, 1], affine[1, 2], affine[1, 0] = -7.5e-300, 1.2e-300, 2.5e-300
+    volume = Volume(np.arange(60, dtype=np.uint8).reshape(3, 4, 5), affine)
+    finer = volume.resampled([s / 2 for s in volume.spacing], order=0)
+    back = finer.resampled_like(volume, order=0, fill=255)
+    np.testing.assert_array_equal(back.array, volume.array)
+
+
 @settings(deadline=None, max_examples=20)
 @given(affines(), st.sampled_from([0.5, 0.8]))
 def test_finer_labels_restore_exactly(affine: np.ndarray, factor: float) -> None:

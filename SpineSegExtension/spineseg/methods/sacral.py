@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spineseg.methods.classes import CoarseClass
+from spineseg.methods.classes import CoarseClass, FineClass
 from spineseg.methods.instances import Instance
 from spineseg.methods.spine_region import VERTEBRAL
 from spineseg.volume import Volume
@@ -17,12 +17,18 @@ __all__ = ["without_sacral"]
 
 _MOST_SAMPLES = 4000
 _SACRAL_SHARE = 0.5
+_FRAGMENT = 0.45  # of its upper neighbour's voxels: less is only the top of something
+_SACRUM_ML = 1.0
 
 
 def without_sacral(
-    instances: Volume, found: list[Instance], regions: Volume
+    instances: Volume, found: list[Instance], regions: Volume, classes: Volume
 ) -> tuple[Volume, list[Instance]]:
     """Drop the lowest vertebrae that the coarse pass takes for the sacrum.
+
+    The top of a sacrum that the field of view cuts shows neither pass a pelvis. So a fragment at
+    the lower end of the scan is dropped too where the fine pass sees some sacrum: were it the top
+    of a vertebra, there would be none.
 
     Parameters
     ----------
@@ -32,12 +38,17 @@ def without_sacral(
         In the order of the labels.
     regions : Volume
         uint8 `CoarseClass`, on its own grid.
+    classes : Volume
+        uint8 `FineClass`, on the instances' grid.
 
     Returns
     -------
     instances, found : the same, shorter at the lower end
     """
     last = len(found)
+    seen_ml = float((classes.array == FineClass.SACRUM).sum()) * classes.voxel_mm3 / 1000
+    if last > 1 and seen_ml >= _SACRUM_ML and found[-1].touches_inferior:
+        last -= found[-1].n_voxels < _FRAGMENT * found[-2].n_voxels
     while last and sacral_share(instances, last, regions) > _SACRAL_SHARE:
         last -= 1
     if last == len(found):

@@ -224,7 +224,7 @@ def run(
         progress("vertebrae", 0.75, "telling vertebrae apart")
         field_of_view = covered(maps, scan)
         instances, found = split_vertebrae(maps.classes, maps.offsets, field_of_view)
-        instances, found = without_sacral(instances, found, regions)
+        instances, found = without_sacral(instances, found, regions, maps.classes)
         if not found:
             return _nothing(scan, warnings, settings, timer)
         vertebrae, more = name_vertebrae(maps.classes, instances, found, regions)
