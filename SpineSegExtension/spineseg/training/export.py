@@ -26,8 +26,8 @@ _LIMITS = [
     "Trained mostly on digital patients; few real scans were at hand, none of a whole spine.",
     "Implants, severe deformity, tumours that break through the cortex and children were drawn "
     "rarely or not at all.",
-    "The run that made version 0.1.0 was resumed several times while the renderer and the pool were "
-    "being improved: the command trains with the improved ones from the start.",
+    "The run that made version 0.1.0 was resumed several times while the renderer and the pool "
+    "were being improved: the command trains with the improved ones from the start.",
     "CT in Hounsfield units only; slices thicker than 5 mm were not in the training.",
 ]
 
