@@ -78,7 +78,7 @@ class PeakMemory(threading.Thread):
 
 def run_ours(scan: Any, _: argparse.Namespace) -> dict[str, Any]:
     """Segment with the shipped networks, as `spineseg segment` does."""
-    from spineseg.segment import segment
+    from spineseg.pipeline import segment
 
     result = segment(scan)
     return {"vertebrae": len(result.vertebrae), "stages": dict(result.timings)}

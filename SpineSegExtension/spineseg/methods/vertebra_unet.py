@@ -146,7 +146,7 @@ def predict(volume: Volume, settings: Settings, progress: Progress) -> Segmentat
     -------
     SegmentationResult
         Without a vertebra, but with a warning, where there is none. Volumes and heights are left
-        to `spineseg.segment.segment`.
+        to `spineseg.pipeline.segment`.
 
     Raises
     ------
