@@ -161,6 +161,9 @@ def train_command(
     data: Annotated[
         Path | None, typer.Option(help="Folder with real label maps to add; else digital spines.")
     ] = None,
+    patients: Annotated[
+        int | None, typer.Option(min=1, help="Digital patients to draw for each network.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in the output folder.")
     ] = False,
@@ -171,6 +174,7 @@ def train_command(
     with work(debug) as progress:
         row = registry.get(method)
         chosen: dict[str, Any] = {"output": output, "hours": hours, "resume": resume}
+        chosen["patients"] = patients
         row.load().fit(data, {**chosen, "device": device}, progress)
     print(output.absolute())
 

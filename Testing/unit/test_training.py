@@ -211,3 +211,16 @@ def test_real_label_maps_become_windows_of_the_pool(tmp_path: Path) -> None:
     assert set(np.unique(item.layers[1])) & {20, 21}
     sample = make_sample(item, (16, 16, 16), 1.5, "fine", np.random.default_rng(0))
     assert set(np.unique(sample.target)) <= {0, SOME_VERTEBRA, NO_VERTEBRA}
+
+
+@pytest.mark.slow
+def test_the_whole_training_leaves_two_models_that_load(tmp_path: Path) -> None:
+    options = {"output": tmp_path, "hours": 2 / 3600, "patients": 1, "device": "cpu"}
+    written = vertebra.fit(None, options)
+    assert [p.stem for p in written] == ["vertebra-coarse", "vertebra-fine"]
+    for name in ("vertebra-coarse", "vertebra-fine"):
+        card = load_card(name, tmp_path / "models")
+        assert card.training_data[0]["n"] == 1
+        assert load_state(name, tmp_path / "models")
+    with pytest.raises(InputError, match="resume"):
+        vertebra.fit(None, options)
