@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 from spineseg.grid import Grid
-from spineseg.methods.classes import CoarseClass, FineClass
-from spineseg.methods.vertebra_unet import OFFSET_MM, Network
+from spineseg.methods.classes import OFFSET_MM, CoarseClass, FineClass
+from spineseg.methods.vertebra_unet import Network
 from spineseg.volume import Volume
 
 PITCH, HEIGHT = 32.0, 24.0

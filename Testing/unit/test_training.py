@@ -11,7 +11,7 @@ import pytest
 import torch
 from spineseg.errors import CancelledError, InputError
 from spineseg.io.images import write_volume
-from spineseg.methods.classes import CoarseClass, FineClass
+from spineseg.methods.classes import OFFSET_MM, CoarseClass, FineClass
 from spineseg.networks.residual_unet import ResidualUNet
 from spineseg.progress import CancelToken, Progress
 from spineseg.training import pool as pools
@@ -20,7 +20,7 @@ from spineseg.training.export import export, training_data
 from spineseg.training.loop import LoopSettings, Trainer
 from spineseg.training.losses import dice_loss, offset_loss, set_cross_entropy
 from spineseg.training.real import LabelSource, add_real, body_centre, to_verse
-from spineseg.training.samples import NO_VERTEBRA, OFFSET_MM, SOME_VERTEBRA, make_sample
+from spineseg.training.samples import NO_VERTEBRA, SOME_VERTEBRA, make_sample
 from spineseg.volume import Volume
 from spineseg.weights import load_card, load_state
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+OFFSET_MM = 20.0
+"""The fine network's votes for a body's centre are in units of this many mm."""
+
 
 class CoarseClass(IntEnum):
     """Coarse pass, 4 mm, the whole field of view: where the spine is and which region of it."""

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spineseg.labels import FIRST_UNSURE, LAST_UNSURE, by_name, display_name
-from spineseg.methods.classes import CoarseClass, FineClass
+from spineseg.methods.classes import FineClass
 from spineseg.methods.instances import Instance
 from spineseg.methods.levels import Evidence, name_levels
+from spineseg.methods.sacral import MOST_SAMPLES, coarse_counts
 from spineseg.methods.spine_region import VERTEBRAL
 from spineseg.result import Vertebra
 from spineseg.volume import Volume
@@ -25,7 +26,6 @@ _RIB_ML = 0.15  # so much of a rib there is a sure one
 _SACRUM_ML = 2.0
 _SACRUM_RADIUS = 35.0  # mm from the line along the spine: the promontory, not the wings
 _SACRUM_REACH = 130.0  # mm: farther down a sacrum says nothing of this vertebra
-_MOST_SAMPLES = 4000
 _DOUBTFUL = 0.5
 
 
@@ -101,11 +101,8 @@ def _region(
     """Return the shares of the four regions among what the coarse pass says of its voxels."""
     start = np.array([s.start for s in box])
     kji = np.argwhere(instances.array[box] == number) + start
-    kji = kji[:: max(1, len(kji) // _MOST_SAMPLES)]
-    place = np.rint(regions.ras_to_ijk(instances.ijk_to_ras(kji[:, ::-1])))[:, ::-1].astype(int)
-    inside = ((place >= 0) & (place < regions.shape)).all(axis=1)
-    seen = regions.array[tuple(place[inside].T)]
-    counts = np.bincount(seen, minlength=len(CoarseClass))[list(VERTEBRAL)].astype(float)
+    kji = kji[:: max(1, len(kji) // MOST_SAMPLES)]
+    counts = coarse_counts(instances, kji, regions)[list(VERTEBRAL)].astype(float)
     if counts.sum() < max(5.0, 0.1 * len(kji)):
         return None
     return np.asarray(counts / counts.sum())

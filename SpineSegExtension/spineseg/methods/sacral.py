@@ -7,15 +7,18 @@ sees the pelvis beside it.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spineseg.methods.classes import CoarseClass, FineClass
 from spineseg.methods.instances import Instance
 from spineseg.methods.spine_region import VERTEBRAL
 from spineseg.volume import Volume
 
-__all__ = ["without_sacral"]
+__all__ = ["MOST_SAMPLES", "coarse_counts", "sacral_share", "without_sacral"]
 
-_MOST_SAMPLES = 4000
+MOST_SAMPLES = 4000
+"""Voxels of a vertebra that are looked up in the coarse pass at the most."""
+
 _SACRAL_SHARE = 0.5
 _FRAGMENT = 0.45  # of its upper neighbour's voxels: less is only the top of something
 _SACRUM_ML = 1.0
@@ -59,10 +62,14 @@ def without_sacral(
 def sacral_share(instances: Volume, number: int, regions: Volume) -> float:
     """Share of sacrum among what the coarse pass calls sacrum or vertebra in one instance."""
     kji = np.argwhere(instances.array == number)
-    kji = kji[:: max(1, len(kji) // _MOST_SAMPLES)]
-    place = np.rint(regions.ras_to_ijk(instances.ijk_to_ras(kji[:, ::-1])))[:, ::-1].astype(int)
-    inside = ((place >= 0) & (place < regions.shape)).all(axis=1)
-    seen = regions.array[tuple(place[inside].T)]
-    counts = np.bincount(seen, minlength=len(CoarseClass))
+    counts = coarse_counts(instances, kji[:: max(1, len(kji) // MOST_SAMPLES)], regions)
     sacrum, spine = int(counts[CoarseClass.SACRUM]), int(counts[list(VERTEBRAL)].sum())
     return sacrum / (sacrum + spine) if sacrum + spine else 0.0
+
+
+def coarse_counts(grid: Volume, kji: NDArray[np.int64], regions: Volume) -> NDArray[np.int64]:
+    """Count each `CoarseClass` at the places of voxels ``kji`` (n, 3) of another grid."""
+    place = np.rint(regions.ras_to_ijk(grid.ijk_to_ras(kji[:, ::-1])))[:, ::-1].astype(int)
+    inside = ((place >= 0) & (place < regions.shape)).all(axis=1)
+    seen = regions.array[tuple(place[inside].T)]
+    return np.bincount(seen, minlength=len(CoarseClass))

@@ -25,7 +25,7 @@ from spineseg.inference import (
     scan_reader,
     sliding_window,
 )
-from spineseg.methods.classes import CoarseClass, FineClass
+from spineseg.methods.classes import OFFSET_MM, CoarseClass, FineClass
 from spineseg.methods.naming import name_vertebrae
 from spineseg.methods.spine_region import find_spine, on_grid, widened
 from spineseg.methods.to_scan import FineMaps, covered, to_scan
@@ -36,12 +36,10 @@ from spineseg.volume import Volume
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MODELS", "OFFSET_MM", "Network", "Settings", "fit", "load_network", "predict", "run"]
+__all__ = ["MODELS", "Network", "Settings", "fit", "load_network", "predict", "run"]
 
 COARSE, FINE = "vertebra-coarse", "vertebra-fine"
 MODELS = (COARSE, FINE)
-OFFSET_MM = 20.0
-"""The fine network's offsets are in units of this many mm."""
 
 _FULL = 255
 _THICK_MM = 4.0

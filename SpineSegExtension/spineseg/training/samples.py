@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..intensity import intensity_channels
 from ..labels import VERTEBRAE
-from ..methods.classes import CoarseClass, FineClass
+from ..methods.classes import OFFSET_MM, CoarseClass, FineClass
 from ..phantom.codes import OTHER_BONES, Tissue
 from ..phantom.render import VERTEBRA_CODES, random_scanner, render_ct
 from .pool import Item
@@ -19,8 +19,6 @@ Array = npt.NDArray[Any]
 #: Target codes beyond the classes: a vertebra's voxel of unknown part, and one that is anything but
 #: a vertebra. The loss takes them as sets of classes.
 SOME_VERTEBRA, NO_VERTEBRA, IGNORE = 100, 101, 255
-#: Offsets are learned in units of this many mm.
-OFFSET_MM = 20.0
 ARCH_CODES = (41, 48)
 #: How likely a crop is cut at each side: many scans are reconstructed round the spine only.
 CUT_OFTEN = {"fine": 0.06, "coarse": 0.25}
