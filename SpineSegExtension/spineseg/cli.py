@@ -6,27 +6,21 @@ was made, so that scripts can take it from there. Exit codes are in `spineseg.er
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 import spineseg
 from spineseg import registry
-from spineseg.errors import CancelledError, ExitCode, InputError, SpineSegError, WeightsError
-from spineseg.jobs import SegmentJob, readable, run_segment
-from spineseg.progress import CancelToken, Progress
+from spineseg.cli_common import Debug, Output, note, work
+from spineseg.cli_train import train_command
+from spineseg.errors import ExitCode, InputError, WeightsError
+from spineseg.jobs import SegmentJob, run_segment
 
 app = typer.Typer(
     help="From a CT of the spine to labelled vertebrae, models and a report. Not a medical device.",
@@ -38,13 +32,6 @@ models_app = typer.Typer(help="The trained models that ship.", no_args_is_help=T
 app.add_typer(models_app, name="models")
 evaluate_app = typer.Typer(help="How good a method is on labelled scans.", no_args_is_help=True)
 app.add_typer(evaluate_app, name="evaluate")
-
-LINE_EVERY = 0.1  # of the work: how often a line is printed where there is no terminal
-
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the details of an error, and the traceback.")
-]
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the result.")]
 
 
 def _version(wanted: bool) -> None:
@@ -153,30 +140,7 @@ def phantom_command(
     print(output.absolute())
 
 
-@app.command("train")
-def train_command(
-    method: Annotated[str, typer.Argument(help="Which: " + ", ".join(registry.names()) + ".")],
-    output: Output,
-    hours: Annotated[float, typer.Option(min=0.0, help="Time to train.")] = 2.0,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with real label maps to add; else digital spines.")
-    ] = None,
-    patients: Annotated[
-        int | None, typer.Option(min=1, help="Digital patients to draw for each network.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the training in the output folder.")
-    ] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; else chosen.")] = None,
-    debug: Debug = False,
-) -> None:
-    """Train a method again, on digital spines; the model's card has the command that was used."""
-    with work(debug) as progress:
-        row = registry.get(method)
-        chosen: dict[str, Any] = {"output": output, "hours": hours, "resume": resume}
-        chosen["patients"] = patients
-        row.load().fit(data, {**chosen, "device": device}, progress)
-    print(output.absolute())
+app.command("train")(train_command)
 
 
 @evaluate_app.command("vertebrae")
@@ -263,95 +227,6 @@ def at_level(text: str) -> list[Any]:
     if len(parts) > 3:
         raise InputError(f"“{text}” has too many parts.", "As in L1:wedge:0.4.")
     return parts
-
-
-def note(text: str) -> None:
-    """Print a line for people, on standard error."""
-    print(text, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def work(debug: bool) -> Iterator[Progress]:
-    """Show progress, let Ctrl-C cancel, and turn every error into a sentence and an exit code."""
-    token = CancelToken()
-    try:
-        with _cancelling(token), _shown(token) as progress:
-            yield progress
-    except (typer.Exit, SystemExit):
-        raise
-    except BaseException as caught:  # noqa: BLE001  users never see a traceback
-        error = CancelledError() if token.cancelled else readable(caught)
-        _tell(error, debug)
-        raise typer.Exit(int(error.exit_code)) from None
-
-
-def _tell(error: SpineSegError, debug: bool) -> None:
-    note(f"Error: {error}" if error.exit_code != ExitCode.CANCELLED else str(error))
-    if debug and error.details:
-        note(error.details)
-    elif error.details and error.exit_code == ExitCode.UNEXPECTED:
-        note("The option --debug shows the details.")
-
-
-@contextmanager
-def _cancelling(token: CancelToken) -> Iterator[None]:
-    """Make the first Ctrl-C (or SIGTERM) cancel at the next step, and the second at once."""
-
-    def stop(number: int, frame: object) -> None:
-        if token.cancelled:
-            raise KeyboardInterrupt
-        token.cancel()
-        # Not print: a signal may arrive while a line is being printed.
-        os.write(2, b"\nStopping ...\n")
-
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    # nohup and some shells' background jobs start a program with a signal ignored: keep that.
-    before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _shown(token: CancelToken) -> Iterator[Progress]:
-    """Give a `Progress` that is a bar on a terminal, and plain lines elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield Progress(_Lines(), token)
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("start", total=1.0, visible=False)
-
-        def show(stage: str, fraction: float, text: str) -> None:
-            bar.update(task, completed=fraction, description=text or stage, visible=True)
-
-        yield Progress(show, token)
-
-
-class _Lines:
-    """Prints a line at each new stage and at each tenth of the work."""
-
-    def __init__(self) -> None:
-        self._stage = ""
-        self._tenth = -1
-        self._started = time.monotonic()
-
-    def __call__(self, stage: str, fraction: float, text: str) -> None:
-        tenth = int(fraction / LINE_EVERY)
-        if stage == self._stage and tenth == self._tenth:
-            return
-        self._stage, self._tenth = stage, tenth
-        seconds = time.monotonic() - self._started
-        note(f"{100 * fraction:3.0f} % {seconds:5.0f} s  {stage}" + (f": {text}" if text else ""))
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import SimpleITK as sitk
 import spineseg.phantom
 import tinymethod
 import tinyspine
-from spineseg import __version__, cli, registry
+from spineseg import __version__, cli, cli_common, registry
 from spineseg.errors import ExitCode, InputError
 from spineseg.io.images import write_volume
 from spineseg.phantom.settings import Fracture, Lesion, PhantomSettings
@@ -266,7 +266,7 @@ def test_a_second_ctrl_c_ends_what_does_not_listen(scan: Path, tmp_path: Path) -
 
 
 def test_lines_are_few_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = cli._Lines()
+    lines = cli_common.Lines()
     for step in range(1001):
         lines("network", step / 1000, f"patch {step}")
     told = capsys.readouterr().err.splitlines()

@@ -1,0 +1,92 @@
+"""The command ``spineseg train``: one for all methods, each with options of its own."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from spineseg import registry
+from spineseg.cli_common import Debug, Output, work
+from spineseg.errors import InputError
+
+TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "vertebra-unet": ("spineseg.training.vertebra", ()),
+    "click": ("spineseg.training.click", ("preset", "augment", "target")),
+    "cascade": ("spineseg.training.cascade", ("preset", "stage")),
+}
+"""Method → the module whose ``fit`` trains it, and the options that are its own."""
+
+
+def trainer(method: str, given: dict[str, Any]) -> Any:
+    """Return the ``fit`` of a method.
+
+    Parameters
+    ----------
+    method : str
+        Of `TRAINERS` or of the registry.
+    given : dict
+        Options beyond those that all methods take; None where not given.
+
+    Raises
+    ------
+    InputError
+        There is no such method, or it does not take an option.
+    """
+    if method in TRAINERS:
+        module, own = TRAINERS[method]
+    else:
+        known = registry.names()
+        if method not in known:
+            names = ", ".join(dict.fromkeys((*TRAINERS, *known)))
+            raise InputError(f"There is no training for “{method}”.", f"Choose one of: {names}.")
+        module, own = registry.get(method).load().__name__, ()
+    wrong = [f"--{name}" for name, value in given.items() if value is not None and name not in own]
+    if wrong:
+        remedy = "It takes " + " and ".join(f"--{name}" for name in own) if own else "Leave it out"
+        raise InputError(f"The training of {method} has no {wrong[0]}.", f"{remedy}.")
+    return importlib.import_module(module).fit
+
+
+def train_command(
+    method: Annotated[str, typer.Argument(help="Which: " + ", ".join(TRAINERS) + ".")],
+    output: Output,
+    hours: Annotated[float, typer.Option(min=0.0, help="Time to train.")] = 2.0,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="click, cascade: small (what ships; default) or paper (as published)."),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="click, paper: STR, SR, ST, S, TR, R, T or N (shape, translation, "
+                     "resampling, none); STR by default."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="click, paper: centrum (default), body or vertebra."),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="cascade: semantic, instance or both (default).")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with real label maps to add; else digital spines.")
+    ] = None,
+    patients: Annotated[
+        int | None, typer.Option(min=1, help="Digital patients to draw for each network.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in the output folder.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; else chosen.")] = None,
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Train a method again, on digital spines; the model's card has the command that was used."""
+    with work(debug) as progress:
+        own = {"preset": preset, "augment": augment, "target": target, "stage": stage}
+        fit = trainer(method, own)
+        chosen = {"output": output, "hours": hours, "resume": resume, "patients": patients}
+        chosen |= {name: value for name, value in own.items() if value is not None}
+        fit(data, {**chosen, "device": device}, progress)
+    print(output.absolute())
