@@ -2,10 +2,11 @@
 
 from .answers import answers, write_phantom
 from .generate import Phantom, generate
-from .settings import Fracture, Lesion, PhantomSettings
+from .settings import Fracture, Fusion, Lesion, PhantomSettings
 
 __all__ = [
     "Fracture",
+    "Fusion",
     "Lesion",
     "Phantom",
     "PhantomSettings",

@@ -24,7 +24,7 @@ _RIBS = {
     "T4": (106, 90, 68, 138), "T5": (116, 101, 78, 138), "T6": (123, 110, 85, 136),
     "T7": (127, 117, 90, 134), "T8": (129, 121, 92, 128), "T9": (130, 122, 90, 122),
     "T10": (129, 119, 84, 112), "T11": (122, 112, 70, 82), "T12": (110, 102, 50, 50),
-    "T13": (95, 95, 30, 36),
+    "T13": (95, 95, 30, 36), "L1": (95, 95, 30, 36),
 }  # fmt: skip
 
 
@@ -89,15 +89,19 @@ class Shape:
         return float(self.body(name).centre[2] + shift * self.scale)
 
     def body(self, name: str) -> Body:
+        """A level's vertebra; T11 stands in for the T12 of a spine that has none."""
+        if name == "T12" and all(body.name != name for body in self.chain.bodies):
+            name = "T11"
         return self.chain.bodies[self.chain.index(name)]
 
 
-def _rib(body: Body, side: float, k: float, wide: float, sway: Array, length: float) -> Rib:
+def rib_of(body: Body, side: float, k: float, wide: float, sway: Array, length: float) -> Rib:
     """A rib's path: neck in the vertebra's frame, then round the chest in an ellipse."""
     *lengths, end = _RIBS[body.name]
     half_width, front, drop = np.array(lengths) * k * np.array([wide, wide, sway[0]])
     size = body.size
-    yb, n = -size.depth / 2 * 0.93, int(body.name[1:])
+    yb = -size.depth / 2 * 0.93
+    n = int(body.name[1:]) if body.name[0] == "T" else 13
     pz = size.height / 2 - size.pedicle[1] / 2 - 1.0
     reach = size.transverse / 2
     tip_y = yb - size.canal[1] * 0.75 - (11 if n <= 10 else 6)
@@ -189,7 +193,7 @@ def body_shape(chain: Chain) -> Shape:
         for s in (-1.0, 1.0):
             sway = np.array([rng.normal(1.0, 0.06), rng.normal(0.0, 1.5)])
             length = short * float(rng.normal(1.0, 0.02))
-            ribs.append(_rib(body, s, chain.scale, wide, sway, length))
+            ribs.append(rib_of(body, s, chain.scale, wide, sway, length))
     wall_z, wall = _wall(tuple(ribs))
     up, shift = rng.random() < 0.65, rng.normal(0, 8, 3)
     t2 = chain.bodies[chain.index("T2")].centre[2]

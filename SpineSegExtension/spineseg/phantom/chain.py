@@ -21,6 +21,8 @@ THORACIC = [f"T{n}" for n in range(1, 13)]
 LUMBAR = [f"L{n}" for n in range(1, 6)]
 #: Share of the kyphosis below T1 … T13: most of it lies above T9, as in CTs (docs/phantom.md).
 _KYPHOSIS = np.exp(-(((np.arange(1, 14) - 5.8) / 4.0) ** 2)) / 6.8
+#: Share of a disc's height that is left between fused vertebrae.
+_FUSED_DISC = 0.3
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Chain:
 def level_names(settings: PhantomSettings) -> list[str]:
     """Levels of the patient from the top."""
     thoracic = [*THORACIC, "T13"] if settings.t13 else THORACIC
+    if settings.thoracic_11:
+        thoracic = THORACIC[:-1]
     lumbar = [*LUMBAR, "L6"] if settings.l6 else LUMBAR
     return [*CERVICAL, *thoracic, *lumbar]
 
@@ -157,14 +161,21 @@ def build_chain(settings: PhantomSettings, rng: np.random.Generator) -> Chain:
 
     Raises
     ------
-    InputError : a fracture names a level that this patient does not have.
+    InputError : a fracture, lesion or fusion names a level that this patient does not have, or a
+        fusion one that has no vertebra below it.
     """
     names = level_names(settings)
     asked = [*settings.levels, *settings.metal]
     asked += [f.level for f in settings.fractures] + [lesion.level for lesion in settings.lesions]
+    asked += [fusion.level for fusion in settings.fusions]
     for level in asked:
         if level not in names:
             raise InputError(f"This patient has no {level}.", f"Choose among {', '.join(names)}.")
+    fused = {fusion.level for fusion in settings.fusions}
+    if names[-1] in fused:
+        raise InputError(
+            f"{names[-1]} has no vertebra below it.", "To fuse L5 with the sacrum, sacralise it."
+        )
     fractures = {f.level: f for f in settings.fractures}
     scale = float(np.clip(rng.normal(0.99, 0.08), 0.78, 1.2))
     slim = float(np.clip(rng.normal(1.0, 0.04), 0.9, 1.1))
@@ -202,6 +213,8 @@ def build_chain(settings: PhantomSettings, rng: np.random.Generator) -> Chain:
         disc = size.disc * scale * wear * rng.normal(1.0, 0.08)
         if names[n] == names[-1] and settings.sacralised_l5:
             disc = 1.0
+        elif names[n] in fused:
+            disc *= _FUSED_DISC
         front, middle, back = _heights(size, fractures.get(names[n]), rng)
         axis = rotations[n][:, 2]
         centre = top + disc / 2 * (normal_below + axis) + axis * (front + back) / 4

@@ -47,6 +47,18 @@ class Lesion:
 
 
 @dataclass(frozen=True)
+class Fusion:
+    """A block vertebra: ``level`` and the one below it have grown together, with ``arches`` too."""
+
+    level: str
+    arches: bool = True
+
+    def __post_init__(self) -> None:
+        if self.level == "C1":
+            raise InputError("C1 has no body that could be fused.", "Choose C2 or a level below.")
+
+
+@dataclass(frozen=True)
 class PhantomSettings:
     """One digital patient.
 
@@ -59,6 +71,11 @@ class PhantomSettings:
         among straight and mildly curved spines
     kyphosis_deg, lordosis_deg : T1–T12 and L1–S1 angles, degrees; None lets the seed choose
     t13, l6, sacralised_l5 : rare anatomy
+    thoracic_11 : no T12: the ribs end at T11, and L1 is below it
+    fusions : block vertebrae
+    lowest_ribs : how much of the lowest ribs there is, 0 (none) to 1 (all); None lets the seed
+        choose, and now and then leave them out
+    lumbar_ribs : as much of a pair of ribs at L1
     fractures, lesions : what is wrong with which level
     osteoporosis : 0 is a young adult's bone, 1 is severe osteoporosis; None lets the seed choose
     degeneration : 0–1: osteophytes, narrow discs, sclerosis; None lets the seed choose
@@ -76,6 +93,10 @@ class PhantomSettings:
     t13: bool = False
     l6: bool = False
     sacralised_l5: bool = False
+    thoracic_11: bool = False
+    fusions: tuple[Fusion, ...] = ()
+    lowest_ribs: float | None = None
+    lumbar_ribs: float = 0.0
     fractures: tuple[Fracture, ...] = ()
     lesions: tuple[Lesion, ...] = ()
     osteoporosis: float | None = None
@@ -92,6 +113,12 @@ class PhantomSettings:
         _check("A lordosis", self.lordosis_deg, 0.0, 110.0, "°")
         _check("An osteoporosis", self.osteoporosis, 0.0, 1.0, "")
         _check("A degeneration", self.degeneration, 0.0, 1.0, "")
+        _check("A share of the lowest ribs", self.lowest_ribs, 0.0, 1.0, "")
+        _check("A share of lumbar ribs", self.lumbar_ribs, 0.0, 1.0, "")
+        if self.t13 and self.thoracic_11:
+            raise InputError(
+                "A patient can't have both a T13 and no T12.", "Choose t13 or thoracic_11."
+            )
         for margin in self.margin_mm:
             _check("A margin", margin, 0.0, 400.0, " mm")
 

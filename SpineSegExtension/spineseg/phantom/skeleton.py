@@ -6,70 +6,23 @@ and follow Gray's Anatomy; they keep their joint spaces to the vertebrae, which 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .bodyshape import Shape, body_shape
-from .canvas import DEPTH_UNIT, Box, Canvas, ellipsoid, strut
+from .canvas import Box, Canvas, ellipsoid, strut
 from .chain import Chain
 from .codes import Tissue
+from .pen import FORWARDS as Y
+from .pen import UP as Z
+from .pen import Pen, Point, Radii, three
+from .ribs import draw_ribs
 from .settings import PhantomSettings
 from .vertebra import canal_centre_y
 
 Array = npt.NDArray[Any]
-Point = Sequence[float] | Array
-Radii = tuple[float, float]
-#: Bones are drawn a little wider than their edge, as the vertebrae are.
-GROW_MM = 0.3
-#: Joint space to the bones that are already drawn, mm.
-JOINT_MM = 1.3
-#: Distances are kept this far outside of a bone, mm: what a rendering's partial volume needs.
-_PAD = 5.0
-_KEEP = np.zeros(256, dtype=bool)
-_KEEP[[Tissue.CANAL, Tissue.CORD, Tissue.DISC, Tissue.VACUUM]] = True
-Y = (0.0, 1.0, 0.0)
-Z = (0.0, 0.0, 1.0)
-
-
-class _Pen:
-    """Draws bones in a frame, leaving a joint space to all bones drawn before it was made."""
-
-    def __init__(self, canvas: Canvas, centre: Array, rotation: Array, code: int) -> None:
-        self.canvas, self.centre, self.rotation, self.code = canvas, centre, rotation, code
-        self.before = canvas.depth.copy()
-
-    def box(self, points: Array, pad: float) -> Box | None:
-        points = np.asarray(points, dtype=float)
-        pad = pad + _PAD + self.canvas.spacing
-        return self.canvas.box(
-            self.centre, self.rotation, points.min(axis=0) - pad, points.max(axis=0) + pad
-        )
-
-    def fill(self, box: Box, distance: Array) -> None:
-        """Draw a distance, but not into the canal, the discs or a joint."""
-        before = self.before[box.slices]
-        gap = JOINT_MM - before.astype(np.float32) * np.float32(DEPTH_UNIT)
-        distance = np.maximum(distance, gap)
-        keep = _KEEP[self.canvas.tissue[box.slices]]
-        distance[keep] = np.maximum(distance[keep], 0.6)
-        self.canvas.draw_bone(box.slices, distance, self.code, grow=GROW_MM)
-
-    def bar(self, a: Point, b: Point, ra: Radii, rb: Radii, across: Point = Y) -> None:
-        box = self.box(np.array([a, b]), max(*ra, *rb))
-        if box is not None:
-            self.fill(box, strut(box, _three(a), _three(b), ra, rb, _three(across)))
-
-    def ball(self, centre: Point, radii: Point) -> None:
-        box = self.box(np.array([centre]) + np.array([[-1], [1]]) * np.array(radii), 0.0)
-        if box is not None:
-            self.fill(box, ellipsoid(box, _three(centre), _three(radii)))
-
-
-def _three(p: Point) -> tuple[float, float, float]:
-    return float(p[0]), float(p[1]), float(p[2])
 
 
 def draw_skeleton(
@@ -82,7 +35,7 @@ def draw_skeleton(
     shape = body_shape(chain)
     seeds = rng.integers(2**31, size=6)
     _draw_sacrum(canvas, chain, settings, np.random.default_rng(seeds[0]))
-    _draw_ribs(canvas, shape, np.random.default_rng(seeds[1]))
+    draw_ribs(canvas, shape, settings, np.random.default_rng(seeds[1]))
     _draw_sternum(canvas, shape, np.random.default_rng(seeds[2]))
     _draw_pelvis(canvas, chain, np.random.default_rng(seeds[3]))
     _draw_shoulders(canvas, shape, np.random.default_rng(seeds[4]))
@@ -101,7 +54,7 @@ def _draw_sacrum(
     notch, hole, ala = rng.uniform(0.1, 0.35), rng.uniform(3.2, 5.0), rng.uniform(46, 52) * k
     dish, remnant = rng.uniform(0.0, 2.0), rng.uniform(-1.5, 2.0)
     wing = bool(settings.sacralised_l5)
-    pen = _Pen(canvas, chain.sacrum_centre, chain.sacrum_rotation, Tissue.SACRUM)
+    pen = Pen(canvas, chain.sacrum_centre, chain.sacrum_rotation, Tissue.SACRUM)
     low = np.array([-62.0, -62.0 - 14, -112.0]) * k
     box = canvas.box(pen.centre, pen.rotation, low, np.array([62.0 * k, 34 * k, 18.0 * k]))
     if box is not None:
@@ -180,35 +133,11 @@ def _sacrum_distance(
 # -- chest ----------------------------------------------------------------------------------------
 
 
-def _draw_ribs(canvas: Canvas, shape: Shape, rng: np.random.Generator) -> None:
-    """All ribs, as chains of flat bars; now and then the lowest are missing."""
-    thick, tall = rng.uniform(2.6, 3.8), rng.uniform(4.8, 6.8)
-    missing = rng.random() < 0.08
-    lumbar_rib = rng.random(2)
-    pen = _Pen(canvas, np.zeros(3), np.eye(3), Tissue.RIB)
-    lowest = max((int(r.name[1:]) for r in shape.ribs), default=0)
-    for rib in shape.ribs:
-        n = int(rib.name[1:])
-        if n == lowest and (missing or lumbar_rib[int(rib.side > 0)] < 0.03):
-            continue
-        weight = 0.72 if n >= 12 else 0.85 if n == 11 else 1.0
-        points = rib.points
-        count = len(points) - 1
-        for m in range(count):
-            if m < 3:
-                ra = (3.4, 5.0 - 0.4 * m) if m else (3.8, 5.2)
-                rb = (3.4, 4.6)
-            else:
-                end = 1.0 if m < count - 2 or n >= 11 else 1.15
-                ra = rb = (thick * weight, tall * weight * end)
-            pen.bar(points[m], points[m + 1], ra, rb, across=(0.0, 0.0, 1.0))
-
-
 def _cartilage(canvas: Canvas, a: Array, b: Array, radii: Radii) -> None:
     pad = max(radii) + 1.0
     box = canvas.box(np.zeros(3), np.eye(3), np.minimum(a, b) - pad, np.maximum(a, b) + pad)
     if box is not None:
-        distance = strut(box, _three(a), _three(b), radii, radii)
+        distance = strut(box, three(a), three(b), radii, radii)
         canvas.draw(
             box.slices, distance, Tissue.COSTAL_CARTILAGE,
             over=lambda t: np.asarray(t == Tissue.AIR),
@@ -224,7 +153,7 @@ def _draw_sternum(canvas: Canvas, shape: Shape, rng: np.random.Generator) -> Non
     # The sternum is straight: from the first rib's front to a little above the seventh's.
     top, foot = fronts[0] + [0, 2, 6 * k], fronts[5] + [0, 2, 22 * k]
     top[0] = foot[0] = fronts[:6, 0].mean()
-    pen = _Pen(canvas, np.zeros(3), np.eye(3), Tissue.STERNUM)
+    pen = Pen(canvas, np.zeros(3), np.eye(3), Tissue.STERNUM)
     joint = top + (foot - top) * 0.3
     pen.bar(top, joint, (26 * k * wide, thick), (15 * k * wide, thick * 0.9))
     pen.bar(joint + (foot - top) * 0.06, foot, (14 * k * wide, thick), (18 * k * wide, thick * 0.8))
@@ -269,7 +198,7 @@ def _draw_pelvis(canvas: Canvas, chain: Chain, rng: np.random.Generator) -> None
     frame = np.array([[ct, -st, 0], [st, ct, 0], [0, 0, 1]]) @ np.array(
         [[1, 0, 0], [0, c, s], [0, -s, c]]
     )
-    pen = _Pen(canvas, chain.sacrum_centre + [0, 0, lift * 0.3], frame, Tissue.PELVIS)
+    pen = Pen(canvas, chain.sacrum_centre + [0, 0, lift * 0.3], frame, Tissue.PELVIS)
     for side in (-1.0, 1.0):
 
         def at(p: Point, side: float = side) -> tuple[float, float, float]:
@@ -286,7 +215,7 @@ def _draw_pelvis(canvas: Canvas, chain: Chain, rng: np.random.Generator) -> None
         ):
             pen.bar(at(a), at(b), ra, rb)
         _draw_socket(pen, np.array(at(_HIP)), side, 25.5 * k)
-    femur = _Pen(canvas, pen.centre, frame, Tissue.FEMUR)
+    femur = Pen(canvas, pen.centre, frame, Tissue.FEMUR)
     for side, angle in ((-1.0, swing[0]), (1.0, swing[1])):
         hip = np.array([side * _HIP[0], _HIP[1], _HIP[2]]) * k
         head = hip + np.array([side * 40, -8 + 60 * angle, -22]) * k
@@ -298,7 +227,7 @@ def _draw_pelvis(canvas: Canvas, chain: Chain, rng: np.random.Generator) -> None
         )
 
 
-def _draw_wing(pen: _Pen, crest: Array, base: Array, thick: float) -> None:
+def _draw_wing(pen: Pen, crest: Array, base: Array, thick: float) -> None:
     """A curved plate between the crest and the base, as a fan of flat bars."""
     fine = np.linspace(0, len(crest) - 1, 3 * len(crest) - 2)
     nodes = np.arange(len(crest))
@@ -316,7 +245,7 @@ def _draw_wing(pen: _Pen, crest: Array, base: Array, thick: float) -> None:
             pen.bar(tops[n - 1], top, (thick + 2.5, thick + 2), (thick + 2.5, thick + 2))
 
 
-def _draw_socket(pen: _Pen, hip: Array, side: float, radius: float) -> None:
+def _draw_socket(pen: Pen, hip: Array, side: float, radius: float) -> None:
     box = pen.box(hip[None], radius + 8)
     if box is None:
         return
@@ -335,8 +264,8 @@ def _draw_shoulders(canvas: Canvas, shape: Shape, rng: np.random.Generator) -> N
     slide = rng.normal(0, 8)
     t2, t7 = shape.body("T2").centre, shape.body("T7").centre
     back = [float(np.interp(c[2], shape.wall_z, shape.wall[:, 2])) for c in (t2, t7)]
-    blade = _Pen(canvas, np.zeros(3), np.eye(3), Tissue.SCAPULA)
-    limb = _Pen(canvas, np.zeros(3), np.eye(3), Tissue.LIMB)
+    blade = Pen(canvas, np.zeros(3), np.eye(3), Tissue.SCAPULA)
+    limb = Pen(canvas, np.zeros(3), np.eye(3), Tissue.LIMB)
     sternum = np.mean([r.front for r in shape.ribs if r.name == "T1"], axis=0)
     mid = float(shape.line(np.array([t2[2]]))[0][0])
     for arm in shape.arms:
@@ -369,11 +298,11 @@ def _draw_skull(canvas: Canvas, shape: Shape, rng: np.random.Generator) -> None:
     radii = np.array([73.0, 93.0, 74.0]) * k * rng.uniform(0.94, 1.06, 3)
     shell = rng.uniform(4.0, 8.0)
     jaw = rng.uniform(0, 14)
-    pen = _Pen(canvas, atlas.centre, atlas.rotation, Tissue.SKULL)
+    pen = Pen(canvas, atlas.centre, atlas.rotation, Tissue.SKULL)
     middle = np.array([0.0, 22.0 * k, 18.0 + radii[2] + shell / 2])
     box = canvas.box(pen.centre, pen.rotation, middle - radii - 8, middle + radii + 8)
     if box is not None:
-        wall = np.abs(ellipsoid(box, _three(middle), _three(radii))) - shell / 2
+        wall = np.abs(ellipsoid(box, three(middle), three(radii))) - shell / 2
         hole = 17.0 - np.sqrt(box.x**2 + ((box.y + 13.0) * 0.9) ** 2)
         pen.fill(box, np.maximum(wall, np.where(box.z < 60, hole, -1e3)))
     for s in (-1.0, 1.0):

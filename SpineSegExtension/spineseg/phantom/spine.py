@@ -10,6 +10,7 @@ import numpy.typing as npt
 from .canvas import Canvas, ellipsoid, strut
 from .chain import Body, Chain
 from .codes import Tissue
+from .fusion import fuse
 from .settings import PhantomSettings
 from .vertebra import canal_centre_y, canal_rho, draw_vertebra
 
@@ -29,10 +30,14 @@ def draw_spine(
     seeds = rng.integers(2**31, size=(len(chain.bodies), 3))
     for body, (seed, _, _) in zip(chain.bodies, seeds, strict=True):
         draw_vertebra(canvas, body, worn, np.random.default_rng(seed))
+    fused = {fusion.level for fusion in settings.fusions}
+    for fusion in settings.fusions:
+        n = chain.index(fusion.level)
+        fuse(canvas, chain.bodies[n], chain.bodies[n + 1], fusion.arches)
     for n, (body, (_, seed, _)) in enumerate(zip(chain.bodies, seeds, strict=True)):
         below = chain.bodies[n + 1] if n + 1 < len(chain.bodies) else None
         _draw_canal(canvas, body)
-        if body.name != "C1":
+        if body.name != "C1" and body.name not in fused:
             _draw_disc(canvas, chain, body, below, worn, np.random.default_rng(seed))
     _draw_sacral_canal(canvas, chain)
     for body, (_, _, seed) in zip(chain.bodies, seeds, strict=True):
