@@ -32,7 +32,7 @@ _LIMITS = [
 ]
 
 
-def _commit() -> str:
+def current_commit() -> str:
     """The commit that the code is at, or zeros outside of a repository."""
     here = Path(__file__).parent
     try:
@@ -91,7 +91,7 @@ def export(
         version=VERSION,
         description=_WHAT[kind],
         created=date.today().isoformat(),
-        commit=_commit(),
+        commit=current_commit(),
         command=command,
         training_data=data,
         inputs={

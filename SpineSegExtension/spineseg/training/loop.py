@@ -1,7 +1,8 @@
 """One training loop: a CPU, a GPU, or many of either under ``torchrun``.
 
-The learning rate falls over the given time, so a run ends well whatever the machine; a checkpoint
-(safetensors and JSON) lets it go on after an interruption.
+The learning rate falls over the given time, so a run ends well whatever the machine, unless it is
+to stay as it is (``steady``); a checkpoint (safetensors and JSON) lets it go on after an
+interruption.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ class LoopSettings:
     hours : wall-clock time of the whole run, resumed parts counted together
     batch : crops a step and process
     rate : peak learning rate of AdamW
+    decay : weight decay; 0 makes AdamW the plain Adam of Kingma and Ba
     warmup : fraction of the time in which the rate rises
-    average : decay of the running average of the weights, which is what is kept
+    steady : whether the rate stays as it is instead of rising and falling
+    average : decay of the running average of the weights, which is what is kept; 0 keeps the last
     seed : of the crops; every process adds its rank
     """
 
@@ -45,6 +48,7 @@ class LoopSettings:
     rate: float = 2e-3
     decay: float = 1e-4
     warmup: float = 0.02
+    steady: bool = False
     average: float = 0.995
     seed: int = 0
     save_minutes: float = 3.0
@@ -121,11 +125,12 @@ class Trainer:
         log: dict[str, float] = {}
         while True:
             self.spent = self._agree(before + time.monotonic() - began)
-            done = self.spent / budget
+            done = self.spent / budget if budget else 1.0
             if done >= 1.0:
                 break
+            share = 1.0 if self.settings.steady else _rate(done, self.settings.warmup)
             for group in self._optimizer.param_groups:
-                group["lr"] = self.settings.rate * _rate(done, self.settings.warmup)
+                group["lr"] = self.settings.rate * share
             parts = self._one_step()
             for name, value in parts.items():
                 log[name] = value if name not in log else 0.98 * log[name] + 0.02 * value
@@ -156,7 +161,10 @@ class Trainer:
         keep = min(self.settings.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
-                self._average[name].lerp_(value, 1.0 - keep)
+                if value.is_floating_point():
+                    self._average[name].lerp_(value, 1.0 - keep)
+                else:  # what batch norm counts
+                    self._average[name].copy_(value)
         return parts
 
     def _share_gradients(self) -> None:

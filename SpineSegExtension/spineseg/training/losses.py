@@ -65,3 +65,24 @@ def offset_loss(prediction: Tensor, offsets: Tensor, target: Tensor) -> Tensor:
     error = F.smooth_l1_loss(prediction.float(), offsets, beta=0.1, reduction="none").mean(dim=1)
     weight = inside.float()
     return (error * weight).sum() / weight.sum().clamp(min=1)
+
+
+def negative_dice(logits: Tensor, target: Tensor) -> Tensor:
+    """Negative soft Dice of single-channel logits, mean over the batch: −1 is a perfect match.
+
+    Equation 1 of Klein et al. 2019 on probabilities; ``logits`` and ``target`` (0 or 1) are
+    (N, 1, k, j, i).
+    """
+    p, truth = logits.float().sigmoid().flatten(1), target.float().flatten(1)
+    return -((2 * (p * truth).sum(1) + 1) / (p.sum(1) + truth.sum(1) + 1)).mean()
+
+
+def bootstrapped_cross_entropy(logits: Tensor, target: Tensor, share: float = 0.1) -> Tensor:
+    """Mean cross-entropy over the hardest ``share`` of all voxels of the batch.
+
+    Masuzawa et al. 2020 learn from 10 % of the voxels, those whose true class is least probable;
+    so a scan's many easy voxels do not drown its vertebrae. ``logits`` (N, C, k, j, i); ``target``
+    (N, k, j, i), classes.
+    """
+    each = F.cross_entropy(logits.float(), target, reduction="none").flatten()
+    return each.topk(max(1, round(share * each.numel())), sorted=False).values.mean()

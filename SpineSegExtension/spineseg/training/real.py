@@ -114,7 +114,7 @@ def body_centre(mask: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class _Working:
+class Working:
     """A source at ``WORK_MM``, RAS: labels, sub-regions, image, body centres (k, j, i)."""
 
     ids: Array
@@ -124,7 +124,8 @@ class _Working:
     centres: dict[int, Array]
 
 
-def _load(source: LabelSource) -> _Working:
+def load_source(source: LabelSource) -> Working:
+    """Read a source onto a grid of ``WORK_MM`` along the RAS axes, cut to its vertebrae."""
     labels = read_volume(source.labels)
     ids = Volume(to_verse(labels.array, source.numbering), labels.affine).reoriented("RAS")
     where = ndimage.find_objects((ids.array > 0).astype(np.uint8))[0]
@@ -145,10 +146,12 @@ def _load(source: LabelSource) -> _Working:
         if box is not None:
             start = np.array([s.start for s in box])
             centres[label] = body_centre(ids.array[box] == label) + start
-    return _Working(ids.array, depth.astype(np.float32) * WORK_MM, parts, image, centres)
+    return Working(ids.array, depth.astype(np.float32) * WORK_MM, parts, image, centres)
 
 
-def _surroundings(ids: Array, depth: Array, centre_y: float, rng: np.random.Generator) -> Array:
+def _surroundings(
+    ids: Array, depth: Array, centre_y: float, rng: np.random.Generator, spacing_mm: float
+) -> Array:
     """Tissue codes of a body round real vertebrae: muscle behind, organs and fat in front."""
 
     def blobs() -> Array:
@@ -166,8 +169,8 @@ def _surroundings(ids: Array, depth: Array, centre_y: float, rng: np.random.Gene
     tissue[front & (second < -0.3)] = rng.choice([Tissue.ORGAN, Tissue.LUNG, Tissue.BOWEL])
     tissue[front & (first < -1.2)] = Tissue.VESSEL
     # Between two vertebrae lie discs and the canal; which is which is not said.
-    near = ndimage.distance_transform_edt(ids == 0) * FINE_MM < 8.0
-    closed = ndimage.distance_transform_edt(near) * FINE_MM > 8.0
+    near = ndimage.distance_transform_edt(ids == 0) * spacing_mm < 8.0
+    closed = ndimage.distance_transform_edt(near) * spacing_mm > 8.0
     between = closed & (ids == 0)
     tissue[between] = Tissue.DISC
     outer = (ids == 0) & ~between & (depth < 6) & (first > -0.5)
@@ -175,11 +178,19 @@ def _surroundings(ids: Array, depth: Array, centre_y: float, rng: np.random.Gene
     return tissue
 
 
-def _turned(work: _Working, shape: tuple[int, int, int], rng: np.random.Generator) -> Item:
-    """A window of ``shape`` voxels at ``FINE_MM`` round a vertebra, turned and scaled at random."""
+def turned(
+    work: Working, shape: tuple[int, int, int], rng: np.random.Generator,
+    spacing_mm: float = FINE_MM, wander: bool = True,
+) -> Item:  # fmt: skip
+    """A window of ``shape`` voxels near a vertebra, turned and scaled at random.
+
+    ``wander`` moves it off the body's centre, and backwards; else that is the window's middle.
+    """
     labels = sorted(work.centres)
     centre = work.centres[labels[int(rng.integers(len(labels)))]]
-    middle = centre + rng.normal(0, 8, 3) + np.array([0, -15 / WORK_MM, 0])
+    middle = centre
+    if wander:
+        middle = centre + rng.normal(0, 8, 3) + np.array([0, -15 / WORK_MM, 0])
     angles = np.radians(rng.normal(0, 8, 3))
     scale = rng.uniform(0.88, 1.14) * rng.uniform(0.95, 1.05, 3)
     turn = np.eye(3)
@@ -189,7 +200,7 @@ def _turned(work: _Working, shape: tuple[int, int, int], rng: np.random.Generato
         a, b = (axis + 1) % 3, (axis + 2) % 3
         one[a, a], one[a, b], one[b, a], one[b, b] = c, -s, s, c
         turn = turn @ one
-    matrix = turn @ np.diag(FINE_MM / WORK_MM / scale)
+    matrix = turn @ np.diag(spacing_mm / WORK_MM / scale)
     offset = middle - matrix @ (np.array(shape) / 2)
 
     def take(array: Array, order: int, fill: float) -> Array:
@@ -210,7 +221,7 @@ def _turned(work: _Working, shape: tuple[int, int, int], rng: np.random.Generato
         image = np.rint(take(work.image.astype(np.float32), 1, -1024)).astype(np.int16)
         tissue = np.zeros(shape, dtype=np.uint8)
     else:
-        tissue = _surroundings(ids, depth, shape[1] / 2 + 10, rng)
+        tissue = _surroundings(ids, depth, shape[1] / 2 + 10, rng, spacing_mm)
     part = np.full(shape, SubRegion.BODY, dtype=np.uint8)
     if work.parts is not None:
         known = take(work.parts, 0, 0)
@@ -233,8 +244,8 @@ def add_real(
         missing = [p for p in paths if not p.with_suffix(".npy").exists()]
         if not missing:
             continue
-        work = _load(source)
+        work = load_source(source)
         for path in missing:
             rng = np.random.default_rng([seed, int(path.name[-3:]), len(name), ord(name[0])])
-            save_item(_turned(work, shape, rng), path)
+            save_item(turned(work, shape, rng), path)
             yield path.name
