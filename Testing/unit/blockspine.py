@@ -13,7 +13,7 @@ import torch
 from scipy import ndimage
 from spineseg.grid import Grid
 from spineseg.methods.classes import OFFSET_MM, CoarseClass, FineClass
-from spineseg.methods.vertebra_unet import Network
+from spineseg.methods.loading import Network
 from spineseg.volume import Volume
 
 PITCH, HEIGHT = 32.0, 24.0

@@ -17,6 +17,7 @@ from spineseg.grid import Grid
 from spineseg.labels import FIRST_UNSURE
 from spineseg.methods.classes import CoarseClass, FineClass
 from spineseg.methods.instances import Instance
+from spineseg.methods.loading import load_network
 from spineseg.methods.naming import gather_evidence
 from spineseg.methods.refine import refine_edges, tidy
 from spineseg.methods.spine_region import find_spine, on_grid, widened
@@ -25,7 +26,6 @@ from spineseg.methods.vertebra_unet import (
     COARSE,
     FINE,
     Settings,
-    load_network,
     predict,
     run,
 )
@@ -251,10 +251,10 @@ def test_untrained_networks_run_from_files(models: Path) -> None:
 
 
 def test_a_loaded_network_computes_what_was_saved(models: Path) -> None:
-    loaded = load_network(FINE, CPU)
+    loaded = load_network(FINE, len(FineClass) + 3, CPU)
     assert loaded.patch == (32, 32, 32)
     assert loaded.spacing_mm == 1.5
-    assert load_network(FINE, CPU, 48).patch == (48, 48, 48)
+    assert load_network(FINE, len(FineClass) + 3, CPU, 48).patch == (48, 48, 48)
     torch.manual_seed(0)
     ResidualUNet(**card(COARSE, len(CoarseClass)).architecture["params"])
     expected = ResidualUNet(**card(FINE, len(FineClass) + 3).architecture["params"])
@@ -278,7 +278,7 @@ def test_a_card_that_does_not_fit_its_weights_is_refused(models: Path, field, va
     state = ResidualUNet(**made.architecture["params"]).state_dict()
     save_model(FINE, state, replace(made, architecture={**made.architecture, field: value}), models)
     with pytest.raises(WeightsError):
-        load_network(FINE, CPU)
+        load_network(FINE, len(FineClass) + 3, CPU)
 
 
 @pytest.mark.parametrize(

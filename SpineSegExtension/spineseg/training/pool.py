@@ -55,11 +55,11 @@ def random_settings(rng: np.random.Generator) -> PhantomSettings:
     for name in pick[: int(rng.choice([0, 1, 2], p=[0.6, 0.25, 0.15]))]:
         kind = str(rng.choice(["wedge", "biconcave", "crush"]))
         fractures.append(Fracture(name, kind, float(rng.uniform(0.15, 0.6))))
-    for name in pick[2 : 2 + int(rng.choice([0, 1, 2], p=[0.75, 0.15, 0.10]))]:
+    for name in pick[2 : 2 + int(rng.choice([0, 1, 2], p=[0.6, 0.2, 0.2]))]:
         kind = str(rng.choice(["lytic", "blastic", "mixed"]))
         lesions.append(Lesion(name, kind, float(rng.uniform(4, 13))))
     metal: tuple[str, ...] = ()
-    if rng.random() < 0.06:
+    if rng.random() < 0.1:
         first = int(rng.integers(7, 20))
         metal = tuple(names[first : first + int(rng.integers(2, 5))])
     return PhantomSettings(
