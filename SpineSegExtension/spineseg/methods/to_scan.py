@@ -13,7 +13,7 @@ from spineseg.methods.refine import refine_edges, tidy
 from spineseg.progress import Progress
 from spineseg.volume import Volume
 
-__all__ = ["FineMaps", "covered", "to_scan"]
+__all__ = ["FineMaps", "block_of", "covered", "decide", "to_scan"]
 
 Bytes = NDArray[np.uint8]
 
@@ -102,7 +102,7 @@ def to_scan(
             continue
         lo = [max(s.start - _ROOM, 0) for s in box]
         hi = [min(s.stop + _ROOM, n) for s, n in zip(box, grown.shape, strict=True)]
-        block = _block_of(scan, instances.grid.cropped(lo, hi).corners())
+        block = block_of(scan, instances.grid.cropped(lo, hi).corners())
         if block is not None:
             one = tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))
             own = np.where(grown[one] == label, _FULL, 0).astype(np.uint8)
@@ -136,16 +136,9 @@ def _outline(
     if not wins.any():
         return
     bone = maps.bone.crop(*box).resampled_like(grid, order=1).array
-    share = bone.astype(np.float32) / _FULL
-    if refine:
-        # Beyond the half way to a neighbour the bone is not this one's: it sets no level here.
-        hu = scan.array[block].astype(np.float32)
-        spacing = scan.spacing
-        inside = refine_edges(
-            hu, np.where(mine > 0, share, 0), (spacing[2], spacing[1], spacing[0]), threshold
-        )
-    else:
-        inside = share >= threshold
+    # Beyond the half way to a neighbour the bone is not this one's: it sets no level here.
+    share = np.where(mine > 0, bone, 0).astype(np.float32) / _FULL
+    inside = decide(scan, block, share, threshold, refine)
     best[wins] = mine[wins]
     labels[wins] = np.where(inside[wins], label, 0)
     classes = maps.classes.crop(*box)
@@ -158,7 +151,35 @@ def _outline(
     bodies[wins] = (front > back)[wins]
 
 
-def _block_of(scan: Volume, corners: NDArray[np.float64]) -> tuple[slice, ...] | None:
+def decide(
+    scan: Volume,
+    block: tuple[slice, ...],
+    share: NDArray[np.float32],
+    threshold: float,
+    refine: bool,
+) -> NDArray[np.bool_]:
+    """Return which voxels of a block of the scan are bone.
+
+    Parameters
+    ----------
+    scan : Volume
+        HU.
+    block : tuple of slice
+        Part of it, (k, j, i).
+    share : float32 (k, j, i)
+        Probability there, 0 to 1.
+    threshold : float
+        Probability from which on a voxel is bone.
+    refine : bool
+        Whether the scan's values move the edges (`spineseg.methods.refine`).
+    """
+    if not refine:
+        return share >= threshold
+    i, j, k = scan.spacing
+    return refine_edges(scan.array[block].astype(np.float32), share, (k, j, i), threshold)
+
+
+def block_of(scan: Volume, corners: NDArray[np.float64]) -> tuple[slice, ...] | None:
     """Return the part (k, j, i) of a scan that holds some points (RAS mm), or None."""
     place = scan.ras_to_ijk(corners)[:, ::-1]
     size = np.array(scan.shape)
