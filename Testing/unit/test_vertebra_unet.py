@@ -140,7 +140,7 @@ def test_thick_slices_are_segmented_and_doubted() -> None:
 
 
 def test_nothing_is_found_in_noise_and_a_sentence_says_so() -> None:
-    noise = np.random.default_rng(0).normal(0, 30, (60, 60, 60)).astype(np.int16)
+    noise = np.random.default_rng(0).normal(0, 60, (60, 60, 60)).astype(np.int16)
     scan = Volume(noise, np.diag([2.0, 2.0, 2.0, 1.0]))
     coarse, fine = blockspine.networks()
     result = run(scan, coarse, fine, Settings(), Progress(), CPU)

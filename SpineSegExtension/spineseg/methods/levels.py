@@ -23,7 +23,7 @@ from spineseg.methods.level_statistics import (
     THORACIC_11,
 )
 
-__all__ = ["SURE", "Evidence", "LevelResult", "name_levels"]
+__all__ = ["SURE", "Evidence", "LevelResult", "name_levels", "spacing"]
 
 Floats = NDArray[np.float64]
 
@@ -234,7 +234,7 @@ def _gaps(evidence: Sequence[Evidence]) -> Floats:
 def _apart(column: _Column, evidence: Sequence[Evidence]) -> Floats:
     """Log likelihood (step, gap, upper level, size) of the distances between neighbours."""
     m = len(column.names)
-    single = [_spacing(a, b) for a, b in zip(column.names[:-1], column.names[1:], strict=True)]
+    single = [spacing(a, b) for a, b in zip(column.names[:-1], column.names[1:], strict=True)]
     gaps = np.log(_gaps(evidence))
     whole = np.array([one.complete for one in evidence])
     blur = np.where(whole[:-1] & whole[1:], 0.0, 0.3)
@@ -249,7 +249,8 @@ def _apart(column: _Column, evidence: Sequence[Evidence]) -> Floats:
     return result
 
 
-def _spacing(upper: str, lower: str) -> tuple[float, float]:
+def spacing(upper: str, lower: str) -> tuple[float, float]:
+    """Return the mean mm between two neighbours' bodies, and the SD of its log."""
     if (upper, lower) in SPACING:
         return SPACING[upper, lower][:2]
     # T13 and what lies beside it, and the last discs of unusual spines: as T12–L1.

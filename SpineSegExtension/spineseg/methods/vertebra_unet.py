@@ -8,15 +8,11 @@ vertebrae (`instances`), named (`levels`), and outlined on the scan's own grid (
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spineseg.errors import InputError, WeightsError
 from spineseg.grid import Grid
 from spineseg.inference import (
     aligned_grid,
@@ -26,7 +22,10 @@ from spineseg.inference import (
     sliding_window,
 )
 from spineseg.methods.classes import OFFSET_MM, CoarseClass, FineClass
+from spineseg.methods.loading import Network, load_network
 from spineseg.methods.naming import name_vertebrae
+from spineseg.methods.runlog import RunLog, renumber
+from spineseg.methods.scan_check import check_scan
 from spineseg.methods.spine_region import find_spine, on_grid, widened
 from spineseg.methods.to_scan import FineMaps, covered, to_scan
 from spineseg.progress import Progress
@@ -36,13 +35,12 @@ from spineseg.volume import Volume
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MODELS", "Network", "Settings", "fit", "load_network", "predict", "run"]
+__all__ = ["MODELS", "Settings", "fit", "predict", "run"]
 
 COARSE, FINE = "vertebra-coarse", "vertebra-fine"
 MODELS = (COARSE, FINE)
 
 _FULL = 255
-_THICK_MM = 4.0
 _CLASSES = {COARSE: len(CoarseClass), FINE: len(FineClass) + 3}
 
 
@@ -100,28 +98,6 @@ class Settings:
             raise ValueError("threshold must be from 0.05 to 0.95")
 
 
-@dataclass(frozen=True)
-class Network:
-    """A network ready to run: (N, 2, k, j, i) → logits; its voxel size and patch (k, j, i)."""
-
-    forward: Callable[[torch.Tensor], torch.Tensor]
-    spacing_mm: float
-    patch: tuple[int, int, int]
-
-
-@dataclass
-class _Timer:
-    """Seconds spent in each stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = round(time.perf_counter() - start, 3)
-
-
 def fit(data: Any, settings: Any, progress: Progress) -> Any:
     """Train both networks; see `spineseg.training.vertebra.fit`."""
     from spineseg.training.vertebra import fit as train
@@ -159,41 +135,11 @@ def predict(volume: Volume, settings: Settings, progress: Progress) -> Segmentat
 
     device = choose_device(settings.device)
     progress("load", 0.0, "trained networks")
-    coarse = load_network(COARSE, device, settings.coarse_patch, settings.models)
-    fine = load_network(FINE, device, settings.fine_patch, settings.models)
+    coarse, fine = (
+        load_network(name, _CLASSES[name], device, patch, settings.models)
+        for name, patch in ((COARSE, settings.coarse_patch), (FINE, settings.fine_patch))
+    )
     return run(volume, coarse, fine, settings, progress, device)
-
-
-def load_network(
-    name: str, device: torch.device, patch: int | None = None, folder: str | None = None
-) -> Network:
-    """Build a trained network from its weights and card; WeightsError if they do not fit."""
-    from spineseg.networks.residual_unet import ResidualUNet
-    from spineseg.weights import load_card, load_state
-
-    card, state = load_card(name, folder), load_state(name, folder)
-    remedy = "Install SpineSeg again, or train the model with the command on its card."
-    try:
-        if card.architecture["name"] != ResidualUNet.__name__:
-            raise ValueError(f"unknown architecture {card.architecture['name']}")
-        network = ResidualUNet(**card.architecture["params"])
-        network.load_state_dict(state)
-        spacing = float(np.ravel(card.inputs["spacing_mm"])[0])
-        k, j, i = (int(n) for n in np.broadcast_to(patch or card.inputs["patch"], 3))
-        outputs = network.head.out_channels
-        if outputs != _CLASSES[name]:
-            raise ValueError(f"{outputs} output channels, not {_CLASSES[name]}")
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise WeightsError(
-            f"The card of model {name!r} does not describe its weights.", remedy, str(error)
-        ) from error
-    import torch
-
-    network.eval().requires_grad_(False).to(device)
-    for weight in network.parameters():
-        if weight.dim() == 5:  # on CPUs convolutions are quicker in this order
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
-    return Network(network, spacing, (k, j, i))
 
 
 def run(
@@ -208,44 +154,30 @@ def run(
     from spineseg.methods.instances import split_vertebrae
     from spineseg.methods.sacral import without_sacral
 
-    timer = _Timer()
+    log = RunLog(asdict(settings), MODELS)
     scan = finite_scan(volume)
-    warnings = _scan_warnings(scan)
-    with timer("coarse"):
+    log.warnings += check_scan(scan)
+    with log.timed("coarse"):
         regions = coarse_pass(scan, coarse, settings, progress.part(0.02, 0.2), device)
         spine = find_spine(regions, settings.reach_mm)
     if spine is None:
-        return _nothing(scan, warnings, settings, timer)
-    with timer("fine"):
+        return log.nothing(volume)
+    with log.timed("fine"):
         maps = fine_pass(scan, spine, fine, settings, progress.part(0.2, 0.75), device)
-    with timer("vertebrae"):
+    with log.timed("vertebrae"):
         progress("vertebrae", 0.75, "telling vertebrae apart")
         field_of_view = covered(maps, scan)
         instances, found = split_vertebrae(maps.classes, maps.offsets, field_of_view)
         instances, found = without_sacral(instances, found, regions, maps.classes)
         if not found:
-            return _nothing(scan, warnings, settings, timer)
-        vertebrae, more = name_vertebrae(maps.classes, instances, found, regions)
-        warnings += more
-    with timer("outline"):
+            return log.nothing(volume)
+        vertebrae, remarks = name_vertebrae(maps.classes, instances, found, regions)
+        log.warnings += remarks
+    with log.timed("outline"):
         part = progress.part(0.8, 1.0)
         labels, bodies = to_scan(scan, maps, instances, settings.threshold, settings.refine, part)
-    table = np.zeros(_FULL + 1, dtype=np.uint8)
-    present = set(np.unique(labels.array).tolist())
-    for number, vertebra in enumerate(vertebrae, start=1):
-        table[number] = vertebra.label
-    for rows in labels.array:  # in place, a slice at a time
-        rows[...] = table[rows]
-    kept = [v for number, v in enumerate(vertebrae, start=1) if number in present]
-    return SegmentationResult(
-        segmentation=volume.like(labels.array),
-        vertebrae=kept,
-        warnings=warnings,
-        settings=asdict(settings),
-        timings=timer.seconds,
-        bodies=volume.like(bodies.array),
-        models=MODELS,
-    )
+        kept = renumber(labels, vertebrae)
+    return log.result(volume.like(labels.array), kept, volume.like(bodies.array))
 
 
 def coarse_pass(
@@ -330,49 +262,3 @@ def _fine_grid(wide: Volume, network: Network) -> Grid:
     box = wide.grid.cropped(index.min(axis=0).tolist(), (index.max(axis=0) + 1).tolist())
     corners = box.corners()
     return aligned_grid(corners.min(axis=0), corners.max(axis=0), network.spacing_mm, network.patch)
-
-
-def _nothing(
-    scan: Volume, warnings: list[str], settings: Settings, timer: _Timer
-) -> SegmentationResult:
-    sentence = (
-        "No vertebra was found in this scan: check that it is a CT in Hounsfield units that shows"
-        " the spine."
-    )
-    return SegmentationResult(
-        segmentation=scan.like(np.zeros(scan.shape, dtype=np.uint8)),
-        vertebrae=[],
-        warnings=[*warnings, sentence],
-        settings=asdict(settings),
-        timings=timer.seconds,
-        models=MODELS,
-    )
-
-
-def _scan_warnings(scan: Volume) -> list[str]:
-    """Say what makes a scan itself doubtful, before anything is looked for in it.
-
-    Raises
-    ------
-    InputError
-        It has a single slice along an axis.
-    """
-    if min(scan.shape) < 2:
-        raise InputError(
-            "The scan has a single slice, and a vertebra can't be told from one.",
-            "Open the whole series.",
-        )
-    found = []
-    if max(scan.spacing) > _THICK_MM:
-        found.append(
-            f"The scan's slices are {max(scan.spacing):.1f} mm apart: outlines and heights are"
-            " rough."
-        )
-    sample = scan.array[tuple(slice(None, None, max(1, n // 64)) for n in scan.shape)]
-    low, high = np.percentile(sample, [1, 99.9])
-    if low > -20 or high < 100:
-        found.append(
-            "The scan's values do not look like Hounsfield units (is it a CT?): the result is"
-            " doubtful."
-        )
-    return found
