@@ -22,7 +22,7 @@ _WHAT = {
     "fine": "Outlines vertebrae, discs, canal and sacrum along the spine at 1.5 mm and votes for "
     "each vertebra's centre.",
 }
-_LIMITS = [
+LIMITS = [
     "Trained mostly on digital patients; few real scans were at hand, none of a whole spine.",
     "Implants, severe deformity, tumours that break through the cortex and children were drawn "
     "rarely or not at all.",
@@ -107,6 +107,6 @@ def export(
             },
         },
         results=results,
-        limits=_LIMITS,
+        limits=LIMITS,
     )  # fmt: skip
     return save_model(card.name, dict(weights), card, folder)

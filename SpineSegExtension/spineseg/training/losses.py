@@ -86,3 +86,19 @@ def bootstrapped_cross_entropy(logits: Tensor, target: Tensor, share: float = 0.
     """
     each = F.cross_entropy(logits.float(), target, reduction="none").flatten()
     return each.topk(max(1, round(share * each.numel())), sorted=False).values.mean()
+
+
+def binary_terms(logits: Tensor, target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and one minus soft Dice of independent channels, means over what is known.
+
+    ``logits`` and ``target`` (0 or 1) are (N, C, k, j, i); ``known`` bool (N, C). Where a target is
+    empty, only the cross-entropy teaches: a Dice of nothing has no gradient worth following.
+    """
+    truth, weight = target.float(), known.float()
+    entropy = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
+    entropy = (entropy.mean(dim=(2, 3, 4)) * weight).sum() / weight.sum().clamp(min=1)
+    p = logits.float().sigmoid()
+    shared, total = (p * truth).sum(dim=(2, 3, 4)), (p + truth).sum(dim=(2, 3, 4))
+    present = weight * (truth.sum(dim=(2, 3, 4)) > 0)
+    dice = 1.0 - (2 * shared + 1) / (total + 1)
+    return entropy, (dice * present).sum() / present.sum().clamp(min=1)

@@ -162,7 +162,7 @@ def fill_pool(pool: Path, kind: str, settings: TrainSettings, progress: Progress
         progress("drawing patients", min(1.0, n * size / settings.patients), f"{n * size}")
 
 
-def _settings(options: TrainSettings | Mapping[str, Any]) -> tuple[TrainSettings, Path, bool]:
+def chosen_settings(options: TrainSettings | Mapping[str, Any]) -> tuple[TrainSettings, Path, bool]:
     """Training settings, output folder and whether to go on, from what the terminal gives."""
     if isinstance(options, TrainSettings):
         return options, Path("training"), True
@@ -196,7 +196,7 @@ def fit(
     from .real import add_real, known_sources
 
     progress = progress or Progress()
-    settings, output, resume = _settings(options)
+    settings, output, resume = chosen_settings(options)
     if not resume and any(output.glob("*/checkpoint.safetensors")):
         raise InputError(
             f"{output} holds a training already.", "Add --resume, or choose another folder."
