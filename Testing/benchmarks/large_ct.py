@@ -1,14 +1,20 @@
-"""Time and memory of `vertebra-unet` on a large CT, beside a network of nnU-Net's usual size.
+"""Time and memory of segmenting a large CT, beside plainer ways of doing it.
 
-    python Testing/benchmarks/large_ct.py                  # both, in full: hours on two cores
+    python Testing/benchmarks/large_ct.py                  # all, in full: hours on two cores
     python Testing/benchmarks/large_ct.py --patches 5      # the large network from five patches
+    python Testing/benchmarks/large_ct.py --only unet cascade click plain
 
-Both segment the same digital patient, 512 × 512 × 600 voxels by default, one after the other, each
-in a process of its own with the same number of threads. The large network is MONAI's DynUNet with
-the widths that nnU-Net (Isensee et al., Nature Methods 2021) plans for such data: 31 million
-parameters, patches of 128³ with half overlap, float32, on the scan's own grid. Its weights are
-random: they do not change its speed. Its answers are blended by this project's own window, in the
-memory of one layer; nnU-Net itself keeps all channels of the whole scan.
+All take the same digital patient, 512 × 512 × 600 voxels by default, one after the other, each in a
+process of its own with the same number of threads:
+
+- unet, cascade: `spineseg segment` with the method `vertebra-unet` and `cascade`;
+- click: a `ClickSession` opened on the scan, and a click on each of its vertebrae;
+- plain: the networks of `vertebra-unet` without what makes it quick: float32, MONAI's sliding
+  window with half overlap over the whole scan at 4 mm and at 1.5 mm, all channels kept;
+- large: MONAI's DynUNet with the widths that nnU-Net (Isensee et al., Nature Methods 2021) plans
+  for such data: 31 million parameters, patches of 128³ with half overlap, float32, on the scan's
+  own grid. Its weights are random: they do not change its speed. Its answers are blended by this
+  project's own window, in the memory of one layer; nnU-Net itself keeps all channels.
 """
 
 from __future__ import annotations
@@ -26,13 +32,14 @@ from typing import Any
 
 import numpy as np
 
+Facts = dict[str, Any]
 CLASSES = 27  # background, C1–L5 with T13 and L6
 PATCH = (128, 128, 128)
 WIDTHS = (32, 64, 128, 256, 320, 320)
 
 
-def make_scan(shape: tuple[int, int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a digital patient on a grid of `shape` (k, j, i): int16 HU and affine."""
+def make_scan(shape: tuple[int, int, int], seed: int) -> tuple[np.ndarray, ...]:
+    """Draw a digital patient of `shape` (k, j, i): int16 HU, affine, body centres (RAS mm)."""
     from spineseg.grid import Grid
     from spineseg.phantom.generate import generate
     from spineseg.phantom.settings import PhantomSettings
@@ -41,7 +48,8 @@ def make_scan(shape: tuple[int, int, int], seed: int) -> tuple[np.ndarray, np.nd
     settings = PhantomSettings(
         spacing_mm=2.0, levels=("T3", "L5"), cobb_deg=10.0, margin_mm=(150.0, 150.0, 30.0)
     )
-    ct = generate(settings, seed).ct
+    patient = generate(settings, seed)
+    ct = patient.ct
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = ct.grid.center - spacing * (np.array(shape[::-1]) - 1) / 2
     scan = ct.resampled_like(Grid(shape, affine), order=1, fill=-1000).array
@@ -49,7 +57,10 @@ def make_scan(shape: tuple[int, int, int], seed: int) -> tuple[np.ndarray, np.nd
     rng = np.random.default_rng(seed)
     for part in scan:
         part += rng.normal(0, 15, part.shape).astype(np.int16)
-    return scan, affine
+    shown = [body.centre for body in patient.chain.bodies]
+    inside = Grid(shape, affine).ras_to_ijk(np.array(shown))
+    keep = ((inside > 5) & (inside < np.array(shape[::-1]) - 6)).all(axis=1)
+    return scan, affine, np.array(shown)[keep]
 
 
 class PeakMemory(threading.Thread):
@@ -76,15 +87,63 @@ class PeakMemory(threading.Thread):
         return self.highest / 1e9
 
 
-def run_ours(scan: Any, _: argparse.Namespace) -> dict[str, Any]:
+def run_unet(scan: Any, options: argparse.Namespace, method: str = "vertebra-unet") -> Facts:
     """Segment with the shipped networks, as `spineseg segment` does."""
     from spineseg.pipeline import segment
 
-    result = segment(scan)
+    result = segment(scan, method)
     return {"vertebrae": len(result.vertebrae), "stages": dict(result.timings)}
 
 
-def run_large(scan: Any, options: argparse.Namespace) -> dict[str, Any]:
+def run_cascade(scan: Any, options: argparse.Namespace) -> Facts:
+    """The same with the method of paper 002."""
+    return run_unet(scan, options, "cascade")
+
+
+def run_click(scan: Any, options: argparse.Namespace) -> Facts:
+    """Open the scan, then click at the middle of its spine's true centres, one after the other."""
+    from spineseg.clicking import ClickSession
+
+    begin = time.perf_counter()
+    session = ClickSession(scan)
+    opened = time.perf_counter() - begin
+    centers = np.load(Path(options.folder) / "centers.npy")
+    seconds = [session.click(tuple(center)).seconds for center in centers]
+    return {
+        "opened_seconds": opened,
+        "clicks": len(seconds),
+        "median_seconds": float(np.median(seconds)),
+        "slowest_seconds": float(np.max(seconds)),
+    }
+
+
+def run_plain(scan: Any, _: argparse.Namespace) -> Facts:
+    """Both networks over the whole scan, float32, all channels kept."""
+    import torch
+    from monai.inferers import sliding_window_inference
+    from spineseg.inference import aligned_grid, scan_reader
+    from spineseg.intensity import intensity_channels
+    from spineseg.methods.loading import load_network
+
+    seconds = {}
+    corners = scan.grid.corners()
+    for name, outputs in (("vertebra-coarse", 9), ("vertebra-fine", 10)):
+        begin = time.perf_counter()
+        network = load_network(name, outputs, torch.device("cpu"))
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        grid = aligned_grid(low, high, network.spacing_mm, network.patch)
+        hu = scan_reader(scan, grid)((0, 0, 0), grid.shape)
+        image = torch.from_numpy(intensity_channels(hu)[None])
+        with torch.inference_mode():
+            logits = sliding_window_inference(
+                image, network.patch, 1, network.forward, overlap=0.5, mode="gaussian"
+            )
+            logits[0, : outputs if outputs == 9 else 7].argmax(dim=0)
+        seconds[name] = time.perf_counter() - begin
+    return {"stages": seconds}
+
+
+def run_large(scan: Any, options: argparse.Namespace) -> Facts:
     """Run the large network over the whole scan, or over some patches of it."""
     import torch
     from monai.networks.nets import DynUNet
@@ -131,7 +190,10 @@ def run_large(scan: Any, options: argparse.Namespace) -> dict[str, Any]:
     return facts
 
 
-RUNS = {"ours": run_ours, "large": run_large}
+RUNS = {
+    "unet": run_unet, "cascade": run_cascade, "click": run_click, "plain": run_plain,
+    "large": run_large,
+}  # fmt: skip
 
 
 def child(options: argparse.Namespace) -> None:
@@ -182,7 +244,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of each")
     parser.add_argument("--patches", type=int, default=0, metavar="N",
                         help="time the large network on N patches and extrapolate")  # fmt: skip
-    parser.add_argument("--only", choices=sorted(RUNS), help="run only one of them")
+    parser.add_argument("--only", nargs="+", choices=sorted(RUNS), help="run only these")
     parser.add_argument("--seed", type=int, default=0, help="of the digital patient")
     parser.add_argument("-o", "--output", type=Path, help="write the numbers as JSON")
     parser.add_argument("--child", choices=sorted(RUNS), help=argparse.SUPPRESS)
@@ -201,20 +263,22 @@ def main() -> None:
     results: dict[str, Any] = {"shape_kji": list(options.shape), "threads": options.threads}
     with tempfile.TemporaryDirectory() as folder:
         print("Drawing the digital patient …", flush=True)
-        scan, affine = make_scan(tuple(options.shape), options.seed)
+        scan, affine, centers = make_scan(tuple(options.shape), options.seed)
+        np.save(Path(folder) / "centers.npy", centers)
         np.save(Path(folder) / "scan.npy", scan)
         np.save(Path(folder) / "affine.npy", affine)
         del scan
-        for name in [options.only] if options.only else ["ours", "large"]:
+        for name in options.only or RUNS:
             print(f"Running {name} …", flush=True)
             results[name] = start_child(name, folder, options)
             note = f", extrapolated from {options.patches} patches" if (
                 name == "large" and options.patches) else ""  # fmt: skip
             seconds, peak = results[name]["seconds"], results[name]["peak_gb"]
             print(f"  {name}: {seconds:.1f} s{note}, peak memory {peak:.2f} GB")
-    if not options.only:
-        results["ratio"] = results["large"]["seconds"] / results["ours"]["seconds"]
-        print(f"The large network takes {results['ratio']:.1f} times as long as ours.")
+    for name in [n for n in ("plain", "large") if n in results and "unet" in results]:
+        ratio = results[name]["seconds"] / results["unet"]["seconds"]
+        results[f"{name}_to_unet"] = ratio
+        print(f"{name} takes {ratio:.1f} times as long as unet.")
     print(json.dumps(results, indent=2))
     if options.output:
         options.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
