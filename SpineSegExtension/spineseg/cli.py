@@ -18,6 +18,7 @@ from rich.table import Table
 import spineseg
 from spineseg import registry
 from spineseg.cli_common import Debug, Output, note, work
+from spineseg.cli_evaluate import evaluate_app
 from spineseg.cli_train import train_command
 from spineseg.errors import ExitCode, InputError, WeightsError
 from spineseg.jobs import SegmentJob, run_segment
@@ -30,7 +31,6 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The trained models that ship.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
-evaluate_app = typer.Typer(help="How good a method is on labelled scans.", no_args_is_help=True)
 app.add_typer(evaluate_app, name="evaluate")
 
 
@@ -141,26 +141,6 @@ def phantom_command(
 
 
 app.command("train")(train_command)
-
-
-@evaluate_app.command("vertebrae")
-def evaluate_vertebrae(
-    folder: Annotated[
-        Path, typer.Argument(help="Holds NAME_ct.nii.gz and NAME_vertebrae.nii.gz (VerSe ids).")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="CSV file, one row a vertebra.")],
-    method: Annotated[str, typer.Option(help="Method to score.")] = registry.DEFAULT_SEGMENT,
-    debug: Debug = False,
-) -> None:
-    """Segment labelled CTs and score every vertebra: Dice, distance, level."""
-    with work(debug) as progress:
-        from spineseg.evaluation.vertebrae import evaluate, summary, write_table
-
-        rows = evaluate(folder, method, progress)
-        write_table(rows, output)
-    for name, value in summary(rows).items():
-        note(f"{name} {value:.3f}")
-    print(output.absolute())
 
 
 @models_app.command("list")

@@ -1,151 +1,224 @@
-"""How well vertebrae are found, outlined and named: against label maps made by people.
+"""How well a method finds, outlines and names the vertebrae of labelled scans.
 
-The volumetric measures are those of VerSe (Sekuboyina et al., Med Image Anal 2021): Dice a
-vertebra, identification (the nearest true centre is of the same level and nearer than 20 mm) and
-localisation.
+A data set is gone through scan by scan; the table is written after each, so that a run that was
+stopped can be taken up again, and one bad scan doesn't end it.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..atomic import atomic_path
-from ..errors import InputError
-from ..io.images import read_volume
-from ..labels import display_name, is_vertebra
+from ..errors import CancelledError, DependencyError, InputError, WeightsError
+from ..labels import VERTEBRAE, display_name
 from ..progress import Progress
 from ..result import SegmentationResult
-from ..volume import Volume
+from .datasets import AUTO, Case, find_cases
+from .resultfile import FAILED, ResultFile, fingerprint, summary_path, write_csv
+from .truth import read_scan, read_truth
+from .vertebra_scores import (
+    MEASURES,
+    VertebraScore,
+    false_vertebrae,
+    score,
+    score_centroids,
+    summary,
+)
 
-Array = npt.NDArray[Any]
-#: A found vertebra is the true one when their centres are nearer than this, mm (VerSe).
-NEAR_MM = 20.0
+__all__ = [
+    "COLUMNS", "Evaluation", "VertebraScore", "evaluate", "score", "summaries", "summary",
+]  # fmt: skip
+
+_SCORES = tuple(f.name for f in fields(VertebraScore))
+COLUMNS = (*_SCORES, "kind", "seconds", "method", "settings", "error")
+"""Of the table. ``kind`` is vertebra, false (found where there is none) or failed (a case)."""
+_SPREAD = tuple(name for name in MEASURES if name not in ("found", "named", "identified"))
+SUMMARY_COLUMNS = (
+    "method", "settings", "group", "cases", "failed_cases", "vertebrae", "false_vertebrae",
+    *MEASURES, *(f"{name}_sd" for name in _SPREAD), "seconds",
+)  # fmt: skip
+_REGIONS = tuple(dict.fromkeys(level.region for level in VERTEBRAE))
+# What fails for one scan would fail for all.
+_FATAL = (CancelledError, WeightsError, DependencyError)
 
 
 @dataclass(frozen=True)
-class VertebraScore:
-    """One true vertebra of one case.
+class Evaluation:
+    """What a run gave.
 
-    ``dice`` compares it with the vertebra of the same level; ``shape_dice`` with the one that
-    covers most of it, whatever its name; ``distance_mm`` is from centre of mass to centre of mass
-    of that one; ``named`` says whether its level is right. A missed vertebra has Dice 0 and no
-    distance.
+    Attributes
+    ----------
+    layout : str
+        The data set's, recognised or given.
+    notes : list of str
+        Files that were left out, cases that failed or were there already.
+    summary : list of dict
+        Rows of the summary of this method and these settings, as in FILE.summary.csv.
     """
 
-    case: str
-    level: str
-    dice: float
-    shape_dice: float
-    distance_mm: float | None
-    named: bool
-    found: bool
-
-
-def _dice(a: Array, b: Array) -> float:
-    total = int(a.sum()) + int(b.sum())
-    return 2.0 * int((a & b).sum()) / total if total else 1.0
-
-
-def score(truth: Volume, found: Volume, case: str = "") -> list[VertebraScore]:
-    """Score a label map against the true one (both VerSe ids, same grid).
-
-    Voxels of vertebrae that are labelled nowhere in the truth don't count: people leave partly
-    visible vertebrae out.
-
-    Raises
-    ------
-    InputError : the grids differ.
-    """
-    if truth.shape != found.shape or not np.allclose(truth.affine, found.affine, atol=1e-3):
-        raise InputError(
-            f"The label map of {case or 'this case'} is not on its scan's grid.",
-            "Resample it to the scan first.",
-        )
-    rows = []
-    for label in (int(n) for n in np.unique(truth.array) if is_vertebra(int(n))):
-        mask = truth.array == label
-        covering = np.bincount(found.array[mask].astype(np.int64), minlength=256)
-        covering[0] = 0
-        best = int(covering.argmax()) if covering.any() else 0
-        other = found.array == best if best else np.zeros_like(mask)
-        distance = None
-        if best:
-            a, b = (
-                truth.ijk_to_ras(np.argwhere(m).mean(axis=0)[None, ::-1])[0] for m in (mask, other)
-            )
-            distance = float(np.linalg.norm(a - b))
-        rows.append(
-            VertebraScore(
-                case=case,
-                level=display_name(label),
-                dice=_dice(mask, found.array == label),
-                shape_dice=_dice(mask, other),
-                distance_mm=distance,
-                named=best == label,
-                found=distance is not None and distance < NEAR_MM,
-            )
-        )
-    return rows
-
-
-def cases(folder: Path) -> Iterator[tuple[str, Path, Path]]:
-    """Name, scan and label map of every ``NAME_ct.nii.gz`` + ``NAME_vertebrae.nii.gz`` pair."""
-    for scan in sorted(folder.glob("*_ct.nii.gz")):
-        name = scan.name.removesuffix("_ct.nii.gz")
-        labels = folder / f"{name}_vertebrae.nii.gz"
-        if labels.exists():
-            yield name, scan, labels
+    layout: str
+    notes: list[str]
+    summary: list[dict[str, Any]]
 
 
 def evaluate(
-    folder: Path | str, method: str = "vertebra-unet", progress: Progress | None = None
-) -> list[VertebraScore]:
+    folder: Path | str,
+    output: Path | str,
+    method: str = "vertebra-unet",
+    progress: Progress | None = None,
+    *,
+    layout: str = AUTO,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> Evaluation:
     """Segment every labelled case of a folder and score it.
+
+    Parameters
+    ----------
+    folder : Path or str
+        See `spineseg.evaluation.datasets.find_cases`.
+    output : Path or str
+        CSV file, one row a vertebra (`COLUMNS`); FILE.summary.csv is written beside it.
+    method : str
+        Name in the registry.
+    progress : Progress, optional
+    layout : str
+        The data set's layout, or "auto".
+    resume : bool
+        Keep the rows of the file, and skip the cases that have rows of this method, with these
+        settings and weights.
+    settings : mapping, optional
+        Changes to the method's settings.
 
     Raises
     ------
-    InputError : the folder holds no pair of scan and label map.
+    InputError
+        No labelled case, no method of that name, or no case could be scored.
+    CancelledError
+        The token was cancelled; what was scored is in the file.
     """
-    from ..pipeline import segment
+    from .. import registry
 
     progress = progress or Progress()
-    found = list(cases(Path(folder)))
-    if not found:
+    row = registry.get(method)
+    found = find_cases(folder, layout)
+    if found.layout == "bodies":
         raise InputError(
-            f"{folder} holds no labelled case.",
-            "Name them NAME_ct.nii.gz and NAME_vertebrae.nii.gz (VerSe ids).",
+            "This data set has vertebral bodies without levels.",
+            "Measure clicks on it: spineseg evaluate click … --target body.",
         )
-    rows: list[VertebraScore] = []
-    for n, (name, scan, labels) in enumerate(found):
-        part = progress.part(n / len(found), (n + 1) / len(found))
-        result: SegmentationResult = segment(read_volume(scan), method, part)
-        rows += score(read_volume(labels), result.segmentation, name)
-    return rows
+    key = fingerprint(asdict(row.settings(**(settings or {}))), row.models)
+    output = Path(output)
+    table = ResultFile(output, COLUMNS, resume)
+    notes = list(found.notes)
+    failed = 0
+    for n, case in enumerate(found.cases):
+        part = progress.part(n / len(found.cases), (n + 1) / len(found.cases))
+        part("case", 0.0, case.name)
+        if table.done(case.name, method, key):
+            notes.append(f"{case.name} was in the table already.")
+            continue
+        rows = _rows(case, method, settings, part)
+        if rows[0]["kind"] == FAILED:
+            failed += 1
+            notes.append(f"{case.name} failed: {rows[0]['error']}")
+        table.put(case.name, method, key, rows)
+        write_summary(table, summary_path(output))
+    if failed == len(found.cases):
+        raise InputError(f"No case of {folder} could be scored.", "", "\n".join(notes[-failed:]))
+    write_summary(table, summary_path(output))
+    mine = [r for r in summaries(table.rows) if (r["method"], r["settings"]) == (method, key)]
+    return Evaluation(found.layout, notes, mine)
 
 
-def summary(rows: list[VertebraScore]) -> dict[str, float]:
-    """Mean Dice, share found and named, and mean distance in mm, over all true vertebrae."""
-    distances = [r.distance_mm for r in rows if r.distance_mm is not None]
-    return {
-        "vertebrae": float(len(rows)),
-        "dice": float(np.mean([r.dice for r in rows])),
-        "shape_dice": float(np.mean([r.shape_dice for r in rows])),
-        "found": float(np.mean([r.found for r in rows])),
-        "named": float(np.mean([r.named for r in rows])),
-        "distance_mm": float(np.mean(distances)) if distances else float("nan"),
+def _rows(
+    case: Case, method: str, settings: Mapping[str, Any] | None, progress: Progress
+) -> list[dict[str, Any]]:
+    """Return the table's rows of one case; a single failed one if anything in it goes wrong."""
+    from ..jobs import readable
+
+    try:
+        return list(_scored(case, method, settings, progress))
+    except _FATAL:
+        raise
+    except Exception as caught:  # noqa: BLE001  one scan must not end the run
+        return [{"kind": FAILED, "error": str(readable(caught))}]
+
+
+def _scored(
+    case: Case, method: str, settings: Mapping[str, Any] | None, progress: Progress
+) -> Iterator[dict[str, Any]]:
+    from ..pipeline import segment
+
+    scan = read_scan(case)
+    truth = read_truth(case, scan)
+    started = time.perf_counter()
+    result: SegmentationResult = segment(scan, method, progress, settings)
+    shared = {"kind": "vertebra", "seconds": time.perf_counter() - started}
+    placed = {v.label: v.centroid for v in result.vertebrae}
+    made = result.segmentation
+    if truth.labels is None:
+        rows = score_centroids(truth.centroids, placed, case.name)
+    else:
+        rows = score(truth.labels, made, case.name, truth.centroids, placed)
+    for row in rows:
+        yield {**asdict(row), **shared}
+    for label in false_vertebrae(truth.labels, made, truth.centroids, placed):
+        yield {**shared, "level": display_name(label), "kind": "false"}
+
+
+def write_summary(table: ResultFile, path: Path) -> None:
+    """Write the summary of a table."""
+    write_csv(path, SUMMARY_COLUMNS, summaries(table.rows))
+
+
+def summaries(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Summarise a table: for each method all vertebrae, each region, and each case.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        As in the file: text.
+
+    Returns
+    -------
+    list of dict
+        With `SUMMARY_COLUMNS`: ``group`` is all, cervical, thoracic, lumbar or "case NAME"; each
+        measure is a mean over vertebrae, and ``_sd`` its standard deviation.
+    """
+    result = []
+    for method, key in dict.fromkeys((row["method"], row["settings"]) for row in rows):
+        mine = [row for row in rows if (row["method"], row["settings"]) == (method, key)]
+        groups = {"all": mine}
+        for region in _REGIONS:
+            groups[region] = [row for row in mine if row["region"] == region]
+        for case in dict.fromkeys(row["case"] for row in mine):
+            groups[f"case {case}"] = [row for row in mine if row["case"] == case]
+        for group, chosen in groups.items():
+            if chosen:
+                line = _summarised(chosen)
+                if group in _REGIONS:  # a false vertebra or a failed case belongs to no region
+                    line.update(failed_cases=None, false_vertebrae=None)
+                result.append({"method": method, "settings": key, "group": group, **line})
+    return result
+
+
+def _summarised(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    kinds = {kind: [r for r in rows if r["kind"] == kind] for kind in ("vertebra", "false", FAILED)}
+    line: dict[str, Any] = {
+        "cases": len({row["case"] for row in kinds["vertebra"]}),
+        "failed_cases": len(kinds[FAILED]),
+        "vertebrae": len(kinds["vertebra"]),
+        "false_vertebrae": len(kinds["false"]),
     }
-
-
-def write_table(rows: list[VertebraScore], path: Path) -> None:
-    """Write one line a vertebra as CSV."""
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(asdict(rows[0])))
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    for name in (*MEASURES, "seconds"):
+        values = np.array([float(row[name]) for row in kinds["vertebra"] if row[name]])
+        line[name] = float(values.mean()) if len(values) else None
+        if name in _SPREAD:
+            line[f"{name}_sd"] = float(values.std()) if len(values) else None
+    return line

@@ -1,0 +1,57 @@
+"""The commands ``spineseg evaluate``: how good methods are, on labelled data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from spineseg import registry
+from spineseg.cli_common import Debug, note, work
+
+evaluate_app = typer.Typer(help="How good a method is on labelled scans.", no_args_is_help=True)
+
+Csv = Annotated[
+    Path, typer.Option("-o", "--output", help="CSV file; FILE.summary.csv is made beside it.")
+]
+LayoutOption = Annotated[
+    str,
+    typer.Option(help="auto, verse, csi2014, glocker, bodies or plain: see docs/datasets.md."),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Keep the file's rows and skip the cases that are in it.")
+]
+_SHOWN = ("vertebrae", "dice", "shape_dice", "assd_mm", "hd_mm", "localisation_mm", "identified")
+
+
+@evaluate_app.command("vertebrae")
+def evaluate_vertebrae(
+    folder: Annotated[
+        Path, typer.Argument(help="A data set: pairs of scans and labels, or centroids.")
+    ],
+    output: Csv,
+    method: Annotated[str, typer.Option(help="Method to score.")] = registry.DEFAULT_SEGMENT,
+    layout: LayoutOption = "auto",
+    resume: Resume = False,
+    debug: Debug = False,
+) -> None:
+    """Segment labelled CTs and score every vertebra: Dice, surface distance, place and level."""
+    with work(debug) as progress:
+        from spineseg.evaluation.vertebrae import evaluate
+
+        done = evaluate(folder, output, method, progress, layout=layout, resume=resume)
+    note(f"Layout: {done.layout}.")
+    for text in done.notes:
+        note(f"Note: {text}")
+    for line in done.summary:
+        if not line["group"].startswith("case "):
+            note(f"{line['group']}: {_figures(line, _SHOWN)}")
+            if line["false_vertebrae"] or line["failed_cases"]:
+                note(f"  false vertebrae {line['false_vertebrae']}, failed {line['failed_cases']}")
+    print(output.absolute())
+
+
+def _figures(line: dict[str, Any], names: tuple[str, ...]) -> str:
+    known = ((name, line[name]) for name in names if line[name] is not None)
+    return ", ".join(f"{n} {v}" if isinstance(v, int) else f"{n} {v:.3f}" for n, v in known)
