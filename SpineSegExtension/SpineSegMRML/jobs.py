@@ -1,4 +1,4 @@
-"""A segmentation in a child process, for a scan that lies in a volume node.
+"""Long work in a child process, for a scan that lies in a volume node.
 
 The child reads and writes files in a temporary folder; nodes are touched by nobody but the caller.
 While it runs, a callable of the caller's is called about twenty times a second: a front end handles
@@ -23,7 +23,15 @@ from spineseg.volume import Volume
 
 from SpineSegMRML.i18n import tr as _
 
-__all__ = ["JobOutcome", "Report", "describe", "pythonExecutable", "segmentInChild"]
+__all__ = [
+    "JobOutcome",
+    "Report",
+    "describe",
+    "progressTo",
+    "pythonExecutable",
+    "segmentInChild",
+    "updateInChild",
+]
 
 FIRST_ESTIMATE = 0.05
 """Fraction of the work before which the time left is not estimated."""
@@ -123,6 +131,57 @@ def segmentInChild(
     CancelledError
         The token was cancelled.
     """
+    job = {"method": method, "settings": dict(settings or {})}
+    return _runInChild(volume, job, {}, onProgress, token, command)
+
+
+def updateInChild(
+    volume: Volume,
+    segmentation: Volume,
+    start: int,
+    keep: Sequence[int] = (),
+    level: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    onProgress: Callable[[Report], None] | None = None,
+    token: CancelToken | None = None,
+    command: Sequence[str] | None = None,
+) -> JobOutcome:
+    """Go on from one corrected vertebra in a child process and wait for the result.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan, affine to the world's RAS.
+    segmentation : Volume
+        uint8 label map on its grid: the result so far, corrected.
+    start : int
+        Label in it of the vertebra to go on from.
+    keep : sequence of int
+        Labels of vertebrae that keep every voxel.
+    level : str, optional
+        Level of the first one; by default its label says it.
+    settings, onProgress, token, command
+        As in `segmentInChild`; so are the errors.
+    """
+    job = {
+        "task": "update",
+        "start": int(start),
+        "keep": [int(label) for label in keep],
+        "level": level,
+        "settings": dict(settings or {}),
+    }
+    return _runInChild(volume, job, {"segmentation": segmentation}, onProgress, token, command)
+
+
+def _runInChild(
+    volume: Volume,
+    job: Mapping[str, Any],
+    files: Mapping[str, Volume],
+    onProgress: Callable[[Report], None] | None,
+    token: CancelToken | None,
+    command: Sequence[str] | None,
+) -> JobOutcome:
+    """Run a job on a scan; `files` are images that it needs besides, by the job's field."""
     from spineseg.io.images import read_volume, write_volume
     from spineseg.pipeline import LABELS
     from spineseg.workerclient import run_job
@@ -130,16 +189,12 @@ def segmentInChild(
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="spineseg-slicer-") as name:
         folder = Path(name)
-        scan = folder / "scan.nii"  # not compressed: the disk is faster than gzip
-        write_volume(volume, scan)
-        job = {
-            "scan": str(scan),
-            "output": str(folder / "result"),
-            "method": method,
-            "settings": dict(settings or {}),
-            "parts": [LABELS],
-        }
-        progress = Progress(_reporter(started, onProgress), token)
+        job = {**job, "output": str(folder / "result"), "parts": [LABELS]}
+        for key, image in {"scan": volume, **files}.items():
+            path = folder / f"{key}.nii"  # not compressed: the disk is faster than gzip
+            write_volume(image, path)
+            job[key] = str(path)
+        progress = progressTo(onProgress, token, started)
         result = run_job(job, progress, python=pythonExecutable(), command=command)
         labelVolume = read_volume(result.folder / LABELS)
     if labelVolume.shape != volume.shape:
@@ -154,6 +209,16 @@ def segmentInChild(
         [str(text) for text in result.event.get("warnings", [])],
         time.monotonic() - started,
     )
+
+
+def progressTo(
+    onProgress: Callable[[Report], None] | None,
+    token: CancelToken | None = None,
+    started: float | None = None,
+) -> Progress:
+    """Return the library's progress that calls `onProgress` with a `Report`."""
+    started = time.monotonic() if started is None else started
+    return Progress(_reporter(started, onProgress), token)
 
 
 def vertebraFromEvent(item: Mapping[str, Any]) -> Vertebra:

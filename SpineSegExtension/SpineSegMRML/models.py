@@ -6,12 +6,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from scipy import ndimage
+from spineseg import labels
 from spineseg.errors import InputError
 from spineseg.progress import Progress
+from spineseg.volume import Volume
 
 from SpineSegMRML.i18n import tr as _
-from SpineSegMRML.segmentations import labelVolumeFromNode
+from SpineSegMRML.layers import masks
+from SpineSegMRML.names import VERTEBRA, meaningOf
+from SpineSegMRML.segmentations import labelFor
+from SpineSegMRML.volumes import volumeFromNode
 
 __all__ = ["FORMATS", "exportModels"]
 
@@ -61,27 +65,33 @@ def exportModels(
             _("Use one of {formats}.").format(formats=", ".join(FORMATS)),
         )
     progress = progress or Progress()
-    volume, names = labelVolumeFromNode(segmentationNode, sourceNode)
-    boxes = ndimage.find_objects(volume.array)
-    present = {label: name for label, name in names.items() if _boxOf(boxes, label)}
-    if not present:
+    found = masks(segmentationNode, sourceNode)
+    if not found:
         raise InputError(_("The segmentation is empty."), _("Segment the volume first."))
+    grid = volumeFromNode(sourceNode).grid
+    numbers: dict[str, dict[int, str]] = {}
     files = []
     with atomic_folder(folder) as part:
-        for index, (label, name) in enumerate(present.items()):
-            progress("models", index / len(present), name)
-            box = _boxOf(boxes, label)
-            one = volume.crop([s.start for s in box], [s.stop for s in box])
-            fileName = f"{label:02d}_{_fileNameOf(name)}.{fileFormat.lower()}"
-            write_mesh(vertebra_mesh(one, label), part / fileName, "LPS", name)
+        for index, (segmentId, mask) in enumerate(found.items()):
+            name = segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()
+            progress("models", index / len(found), name)
+            # Each by itself, for a body lies inside its vertebra.
+            box = grid.shifted(mask.low, mask.array.shape)
+            mesh = vertebra_mesh(Volume(mask.array.astype("uint8"), box.affine), 1)
+            fileName = f"{_numberOf(name, numbers):02d}_{_fileNameOf(name)}.{fileFormat.lower()}"
+            write_mesh(mesh, part / fileName, "LPS", name)
             files.append(Path(folder) / fileName)
     progress("models", 1.0)
     return files
 
 
-def _boxOf(boxes: list[Any], label: int) -> Any:
-    """Return a label's bounding box (k, j, i slices), None if the label does not occur."""
-    return boxes[label - 1] if label <= len(boxes) else None
+def _numberOf(name: str, taken: dict[str, dict[int, str]]) -> int:
+    """Return the number of a segment, or of the vertebra that it is a part of."""
+    label, part = meaningOf(name) or (0, VERTEBRA)
+    mine = taken.setdefault(part, {})
+    number = labelFor(labels.display_name(label), mine)
+    mine[number] = name
+    return number
 
 
 def _fileNameOf(name: str) -> str:

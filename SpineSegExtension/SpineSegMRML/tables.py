@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import slicer
@@ -13,7 +13,7 @@ from spineseg.result import Vertebra
 
 from SpineSegMRML.i18n import tr as _
 
-__all__ = ["addVertebraTable", "setVertebraTable"]
+__all__ = ["addVertebraTable", "replaced", "setVertebraTable"]
 
 
 def setVertebraTable(tableNode: Any, vertebrae: Sequence[Vertebra]) -> None:
@@ -63,6 +63,21 @@ def addVertebraTable(scene: Any, vertebrae: Sequence[Vertebra], name: str) -> An
     node.SetName(scene.GenerateUniqueName(name))
     setVertebraTable(node, vertebrae)
     return scene.AddNode(node)
+
+
+def replaced(tableNode: Any, vertebrae: Sequence[Vertebra]) -> Callable[[bool], None]:
+    """Fill a table node as `setVertebraTable` does, and return how to take that back.
+
+    Returns
+    -------
+    callable
+        Called with True, it gives the table its former content; with False, the new one.
+    """
+    former, new = slicer.vtkMRMLTableNode(), slicer.vtkMRMLTableNode()
+    former.CopyContent(tableNode)
+    setVertebraTable(tableNode, vertebrae)
+    new.CopyContent(tableNode)
+    return lambda undone: tableNode.CopyContent(former if undone else new)
 
 
 def _number(value: float | None) -> float:

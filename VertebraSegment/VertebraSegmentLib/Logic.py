@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spineseg import registry
+from spineseg import labels, registry
 from spineseg.errors import CancelledError, InputError, SpineSegError
-from spineseg.progress import CancelToken, Progress
+from spineseg.progress import Progress
 from spineseg.result import Vertebra
-from SpineSegMRML import models, segmentations, tables, volumes
+from SpineSegMRML import models, names, segmentations, segments, tables, volumes
 from SpineSegMRML.i18n import tr as _
-from SpineSegMRML.jobs import JobOutcome, Report, segmentInChild
+from SpineSegMRML.jobs import JobOutcome, Report, segmentInChild, updateInChild
+
+from VertebraSegmentLib.ClickResults import labelOf
+from VertebraSegmentLib.Clicks import ClickLogic
+from VertebraSegmentLib.Runs import Runs
+from VertebraSegmentLib.Updates import showUpdate
 
 __all__ = ["AUTOMATIC", "SegmentLogic", "SegmentOutcome"]
 
@@ -22,7 +27,7 @@ AUTOMATIC = "auto"
 MINIMUM_SLICES = 2
 
 Runner = Callable[..., JobOutcome]
-"""Called as ``segmentInChild`` is."""
+"""Called as ``segmentInChild`` is, or as ``updateInChild``."""
 
 
 @dataclass(frozen=True)
@@ -66,23 +71,44 @@ class SegmentLogic:
 
     Parameters
     ----------
-    runner : callable
-        Does the work; by default in a child process.
+    runner, updater : callable
+        Do the work on all vertebrae; by default in a child process.
+    worker : ResidentWorker, optional
+        Answers clicks; by default a child process that is started at the first one.
+
+    Attributes
+    ----------
+    clicks : ClickLogic
+        Clicks on single vertebrae, their names, undo and redo.
     """
 
-    def __init__(self, runner: Runner = segmentInChild) -> None:
+    def __init__(
+        self,
+        runner: Runner = segmentInChild,
+        updater: Runner = updateInChild,
+        worker: Any = None,
+    ) -> None:
         self._runner = runner
-        self._token: CancelToken | None = None
+        self._updater = updater
+        self._runs = Runs()
+        self.clicks = ClickLogic(self._runs, worker)
 
     @property
     def running(self) -> bool:
-        """Whether a run is under way."""
-        return self._token is not None
+        """Whether a run, a click or an update is under way."""
+        return self._runs.running
 
     def cancel(self) -> None:
-        """Ask the run that is under way to stop; nothing happens if there is none."""
-        if self._token is not None:
-            self._token.cancel()
+        """Ask what is under way to stop; nothing happens if there is nothing."""
+        self._runs.cancel()
+
+    def undo(self) -> None:
+        """Take the last click, renaming or update back; see `ClickLogic.undo`."""
+        self.clicks.undo()
+
+    def redo(self) -> None:
+        """Do again what was undone last; see `ClickLogic.redo`."""
+        self.clicks.redo()
 
     def validate(self, inputNode: Any, method: str = registry.DEFAULT_SEGMENT) -> str:
         """Return why this volume can't be segmented now, in one sentence; "" if it can."""
@@ -150,15 +176,11 @@ class SegmentLogic:
         SpineSegError
             One sentence, with its remedy; `CancelledError` after `cancel`.
         """
-        if self.running:
-            raise InputError(_("A run is under way."), _("Wait for its end, or cancel it."))
+        self._runs.requireNone()
         reason = self.validate(inputNode, method)
         if reason:
             raise InputError(reason)
-        scene = inputNode.GetScene()
-        grid = volumes.volumeFromNode(inputNode).grid
-        token = self._token = CancelToken()
-        try:
+        with self._runs.on(inputNode) as token:
             outcome = self._runner(
                 volumes.volumeFromNode(inputNode),
                 method,
@@ -166,18 +188,92 @@ class SegmentLogic:
                 onProgress=onProgress,
                 token=token,
             )
-            token.check()
-        finally:
-            self._token = None
-        if inputNode.GetScene() is not scene:
-            raise CancelledError(_("The volume was closed while it was segmented."))
-        if not volumes.volumeFromNode(inputNode).grid.same_as(grid):
-            raise InputError(
-                _("The volume was moved or changed while it was segmented."),
-                _("Segment it again."),
-            )
         node, table = self._show(inputNode, outcome, segmentationNode, tableNode)
+        # Clicks on what is not there any more can't be undone.
+        self.clicks.history.forget(node)
         return SegmentOutcome(node, table, outcome.vertebrae, outcome.warnings, outcome.seconds)
+
+    def validateUpdate(self, segmentationNode: Any, inputNode: Any, segmentId: str) -> str:
+        """Return why an update can't go on from a segment, in one sentence; "" if it can."""
+        if inputNode is None or inputNode.GetImageData() is None:
+            return _("Choose the volume that was segmented.")
+        if segmentationNode is None or segmentationNode.GetSegmentation() is None:
+            return _("Segment a volume first.")
+        if segmentationNode.GetSegmentation().GetSegment(segmentId or "") is None:
+            return _("Choose a segment in the list of segments.")
+        name = segments.nameIn(segmentationNode, segmentId)
+        meaning = names.meaningOf(name)
+        if meaning is None or meaning[1] != names.VERTEBRA or not labels.is_vertebra(meaning[0]):
+            return _("“{name}” is not a vertebra; choose one.").format(name=name)
+        try:
+            segments.requireSource(segmentationNode, inputNode)
+        except SpineSegError as error:
+            return str(error)
+        return ""
+
+    def updateFrom(
+        self,
+        segmentationNode: Any,
+        inputNode: Any,
+        segmentId: str,
+        level: str | None = None,
+        tableNode: Any = None,
+        device: str = AUTOMATIC,
+        onProgress: Callable[[Report], None] | None = None,
+    ) -> SegmentOutcome:
+        """Go on from a corrected vertebra: find the others again, and renumber them.
+
+        Segments that the user has painted, named or clicked keep every voxel, and the named ones
+        their names. After an error or a cancel the scene is as it was. Can be undone.
+
+        Parameters
+        ----------
+        segmentationNode : vtkMRMLSegmentationNode
+        inputNode : vtkMRMLScalarVolumeNode
+            The volume that was segmented.
+        segmentId : str
+            The vertebra to go on from.
+        level : str, optional
+            What level it is; by default its name tells.
+        tableNode : vtkMRMLTableNode, optional
+            Takes the new table.
+        device, onProgress
+            As in `segment`; so are the errors.
+        """
+        self._runs.requireNone()
+        reason = self.validateUpdate(segmentationNode, inputNode, segmentId)
+        if reason:
+            raise InputError(reason)
+        if level is not None:
+            labelOf(level)
+        with self._runs.on(inputNode) as token:
+            touched = segments.touched(segmentationNode, inputNode)
+            volume, ids = segments.known(
+                segmentationNode, inputNode, [segmentId, *touched], parts=False
+            )
+            kept = {label: i for label, i in ids.items() if i == segmentId or i in touched}
+            outcome = self._updater(
+                volumes.volumeFromNode(inputNode),
+                volume,
+                next((label for label, i in ids.items() if i == segmentId), 0),
+                keep=sorted(kept),
+                level=level,
+                settings=_settings(device),
+                onProgress=onProgress,
+                token=token,
+            )
+        if segmentationNode.GetScene() is not inputNode.GetScene():
+            raise CancelledError(_("The segmentation was closed during the update."))
+        shown = showUpdate(
+            segmentationNode, inputNode, outcome, ids, list(kept.values()), (segmentId, level)
+        )
+        also = None
+        if tableNode is not None and tableNode.GetScene() is not None:
+            also = tables.replaced(tableNode, shown.vertebrae)
+        self.clicks.history.add(shown.recording.change(also))
+        return SegmentOutcome(
+            segmentationNode, tableNode, shown.vertebrae, shown.warnings, outcome.seconds
+        )
 
     def _show(
         self, inputNode: Any, outcome: JobOutcome, segmentationNode: Any, tableNode: Any
