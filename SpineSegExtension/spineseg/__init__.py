@@ -9,13 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spineseg.clicking import ClickSession
     from spineseg.io.images import read_volume
     from spineseg.pipeline import save, segment
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "read_volume", "save", "segment"]
+__all__ = ["ClickSession", "__version__", "read_volume", "save", "segment"]
 
 _LAZY = {
+    "ClickSession": "spineseg.clicking",
     "read_volume": "spineseg.io.images",
     "save": "spineseg.pipeline",
     "segment": "spineseg.pipeline",

@@ -91,6 +91,43 @@ def segment_command(
     print((done.folder / "report.html").absolute())
 
 
+@app.command("click")
+def click_command(
+    scan: Annotated[
+        Path, typer.Argument(help="CT: NIfTI, NRRD or MetaImage file, or a DICOM folder.")
+    ],
+    point: Annotated[
+        tuple[str, str, str], typer.Option(metavar="R A S", help="Where to click, RAS mm.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write, on the scan's grid: .nii.gz.")
+    ],
+    target: Annotated[str, typer.Option(help="vertebra, body or centrum.")] = "vertebra",
+    level: Annotated[str | None, typer.Option(help="Its name, as L3; else counted.")] = None,
+    segmentation: Annotated[
+        Path | None, typer.Option(help="Label map of what is segmented already, to count from.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Series Instance UID, if the folder holds several.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file if it is there.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Segment the vertebra at a point of a CT; the file's value is its VerSe id, or 101."""
+    with work(debug) as progress:
+        from spineseg.clickjob import ClickJob, parse_point, run_click
+
+        place = parse_point(point)
+        job = ClickJob(scan, place, output, target, level, segmentation, series, overwrite)
+        result = run_click(job, progress)
+    for warning in result.warnings:
+        note(f"Note: {warning}")
+    note(f"{result.level or 'Level unsure'}: label {result.label}, {result.seconds:.1f} s.")
+    print(output.absolute())
+
+
 @app.command("phantom")
 def phantom_command(
     output: Output,

@@ -30,6 +30,7 @@ from spineseg.volume import Volume
 __all__ = ["TARGETS", "ClickResult", "ClickSession", "check_click"]
 
 _UNSURE_BELOW = 0.7  # mean probability inside
+_CUT_MM2 = 25.0  # at the scan's edge; the tip of a process alone is no loss
 
 
 @dataclass(frozen=True)
@@ -282,10 +283,10 @@ def _cropped(mask: Volume) -> Volume:
 def _doubts(scan: Volume, whole: Volume, confidence: float) -> list[str]:
     found = []
     lo = np.rint(scan.ras_to_ijk(whole.ijk_to_ras(np.zeros((1, 3))))[0][::-1]).astype(int)
-    for axis in range(3):
-        lines = whole.array.any(axis=tuple(a for a in range(3) if a != axis))
-        first, last = int(np.argmax(lines)), len(lines) - 1 - int(np.argmax(lines[::-1]))
-        if lo[axis] + first == 0 or lo[axis] + last == scan.shape[axis] - 1:
+    for axis, size in enumerate(scan.shape):
+        face = whole.voxel_mm3 / whole.spacing[2 - axis]
+        ends = [n - lo[axis] for n in (0, size - 1) if 0 <= n - lo[axis] < whole.shape[axis]]
+        if any(np.count_nonzero(whole.array.take(n, axis)) * face > _CUT_MM2 for n in ends):
             found.append("The vertebra is cut by the edge of the scan.")
             break
     if confidence < _UNSURE_BELOW:

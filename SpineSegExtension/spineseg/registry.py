@@ -25,7 +25,7 @@ class Method:
     title : str
         Name for people.
     task : str
-        What it does: ``"segment"``.
+        What it does: ``"segment"`` finds all vertebrae, ``"click"`` the one at a point.
     module : str
         Python module with `Settings` (a frozen dataclass), ``fit(data, settings, progress)`` and
         ``predict(volume, settings, progress)``; a name without a dot lies in `spineseg.methods`.
@@ -68,7 +68,10 @@ class Method:
 
 
 SEGMENT = "segment"
+CLICK = "click"
 DEFAULT_SEGMENT = "vertebra-unet"
+DEFAULT_UPDATE = "cascade"
+"""The method that can go on from a corrected vertebra: it walks from one to the next."""
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -81,6 +84,18 @@ METHODS: tuple[Method, ...] = (
         limits=(
             "CT only. Trained on digital spines: fused, operated or strongly deformed vertebrae, "
             "and slices thicker than 5 mm, need a careful look."
+        ),
+    ),
+    Method(
+        name=CLICK,
+        title="Vertebra at a click",
+        task=CLICK,
+        module="click",
+        summary="Outlines the vertebra at a point: whole, its body, or its trabecular centrum.",
+        models=("vertebra-one",),
+        limits=(
+            "CT only. The level is counted from neighbours that are named already, else unsure; "
+            "fused vertebrae may come as one."
         ),
     ),
 )

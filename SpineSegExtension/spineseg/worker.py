@@ -11,6 +11,9 @@ carries one JSON object a line:
 The exit code is that of `spineseg.errors.ExitCode`. Closing the child's standard input cancels the
 job, which also ends a child whose parent has gone. So do SIGINT and SIGTERM.
 
+``python -m spineseg.worker --serve`` stays and answers one request after the other: see
+`spineseg.resident`.
+
 What libraries print goes to standard error, whether they print through Python or not.
 """
 
@@ -39,6 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     with _private_stdout() as stream:
         emit = _emitter(stream)
+        if arguments == ["--serve"]:
+            from spineseg.resident import serve
+
+            return serve(emit)
         token = CancelToken()
         _watch(token)
         try:

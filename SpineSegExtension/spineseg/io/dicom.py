@@ -28,6 +28,9 @@ __all__ = ["Series", "Slice", "choose_series", "find_series", "is_dicom", "read_
 FEW_SLICES = 10
 """Fewer slices than this are taken for a localizer or a sample when a fuller series is there."""
 
+_NEVER_HU = ("MR", "PT", "NM", "US")
+"""Modalities whose values can't be Hounsfield units; others (cone-beam CT, say) may hold them."""
+
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
     "Modality", "ImageType", "PatientID", "IssuerOfPatientID", "PatientName", "Rows", "Columns",
@@ -286,7 +289,11 @@ def choose_series(
 
 
 def read_series(
-    series: Series, notes: list[str] | None = None, progress: Progress | None = None
+    series: Series,
+    notes: list[str] | None = None,
+    progress: Progress | None = None,
+    *,
+    ct_only: bool = False,
 ) -> Volume:
     """Read a series into a volume: slices sorted along their normal, values rescaled.
 
@@ -299,6 +306,8 @@ def read_series(
         copies, a modality other than CT).
     progress : Progress, optional
         Called after each slice.
+    ct_only : bool
+        Whether a series that calls itself MR, PET or the like is refused.
 
     Returns
     -------
@@ -309,7 +318,8 @@ def read_series(
     Raises
     ------
     InputError
-        If it is one slice, slices are missing, doubled or damaged, or lie at no grid.
+        If it is no CT where one is needed, it is one slice, or slices are missing, doubled or
+        damaged, or lie at no grid.
     DependencyError
         If the pixels are compressed in a way that no installed package reads.
     """
@@ -323,6 +333,10 @@ def read_series(
         raise InputError(
             "This DICOM series is a single slice.",
             "Choose a CT series with many slices, not a localizer or a radiograph.",
+        )
+    if ct_only and series.modality in _NEVER_HU:
+        raise InputError(
+            f"The series is {series.modality}, not CT.", "Choose a CT series, in Hounsfield units."
         )
     if series.modality and series.modality != "CT":
         notes.append(f"The series is {series.modality}, not CT.")

@@ -19,14 +19,15 @@ from spineseg.io.quiet import quiet_stderr
 from spineseg.progress import Progress
 from spineseg.volume import Grid, Volume
 
-__all__ = ["read_volume", "write_itk", "write_volume"]
+__all__ = ["WRITABLE", "read_volume", "write_itk", "write_volume"]
 
 _READABLE = "Use NIfTI (.nii.gz), NRRD, MetaImage (.mha) or a folder of DICOM files."
 _PICTURES = {
     b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "bitmap",
     b"II*\x00": "TIFF", b"MM\x00*": "TIFF", b"%PDF": "PDF",
 }  # fmt: skip
-_WRITABLE = (".nii", ".nii.gz", ".nrrd", ".mha")
+WRITABLE = (".nii", ".nii.gz", ".nrrd", ".mha")
+"""Endings of the files that `write_volume` writes."""
 _SQUARE = 1e-3
 """Cosine between axes up to which they count as perpendicular (0.06 degrees)."""
 
@@ -36,6 +37,8 @@ def read_volume(
     notes: list[str] | None = None,
     series: str | None = None,
     progress: Progress | None = None,
+    *,
+    ct_only: bool = False,
 ) -> Volume:
     """Read a scan.
 
@@ -50,6 +53,8 @@ def read_volume(
         Series Instance UID to take from a DICOM folder.
     progress : Progress, optional
         Called while DICOM slices are read.
+    ct_only : bool
+        Whether a DICOM series that calls itself MR, PET or the like is refused; else it is noted.
 
     Returns
     -------
@@ -72,7 +77,7 @@ def read_volume(
     try:
         if not path.exists():
             raise InputError(f"There is no file or folder {path}.", "Check the path.")
-        volume = _read_any(path, notes, series, progress)
+        volume = _read_any(path, notes, series, progress, ct_only)
     except OSError as error:
         raise InputError(
             f"{path.name} can't be read ({error.strerror or 'input or output failed'}).",
@@ -88,12 +93,15 @@ def read_volume(
     return _straight(_without_nan(volume, path, notes), notes)
 
 
-def _read_any(path: Path, notes: list[str], series: str | None, progress: Progress) -> Volume:
+def _read_any(
+    path: Path, notes: list[str], series: str | None, progress: Progress, ct_only: bool
+) -> Volume:
     # Imported here: a NIfTI file needs no pydicom.
     from spineseg.io.dicom import choose_series, find_series, is_dicom, read_series
 
     if path.is_dir():
-        return read_series(choose_series(find_series(path), series, notes), notes, progress)
+        chosen = choose_series(find_series(path), series, notes)
+        return read_series(chosen, notes, progress, ct_only=ct_only)
     if not path.is_file():
         raise InputError(f"{path.name} is neither a file nor a folder.", _READABLE)
     head = _head(path)
@@ -102,7 +110,7 @@ def _read_any(path: Path, notes: list[str], series: str | None, progress: Progre
     if is_nifti(head):
         return read_nifti(path, notes)
     if is_dicom(path):
-        return _read_series_of(path, notes, progress)
+        return _read_series_of(path, notes, progress, ct_only)
     if head.startswith(b"NRRD") or _is_metaimage(head):
         if _is_metaimage(head) and _NOT_FINITE.search(head):
             raise InputError(
@@ -152,7 +160,7 @@ def _is_metaimage(head: bytes) -> bool:
     return head.split(b"=")[0].strip() in (b"ObjectType", b"NDims", b"Comment")
 
 
-def _read_series_of(path: Path, notes: list[str], progress: Progress) -> Volume:
+def _read_series_of(path: Path, notes: list[str], progress: Progress, ct_only: bool) -> Volume:
     """Read the series that a DICOM file belongs to, from the file's own folder."""
     from spineseg.io.dicom import choose_series, find_series, read_series
 
@@ -167,7 +175,7 @@ def _read_series_of(path: Path, notes: list[str], progress: Progress) -> Volume:
     chosen = choose_series(mine, None, notes)
     if len(chosen.slices) > 1:
         notes.append(f"All {len(chosen.slices)} slices of the series of {path.name} were read.")
-    return read_series(chosen, notes, progress)
+    return read_series(chosen, notes, progress, ct_only=ct_only)
 
 
 def _read_itk(path: Path) -> Volume:
@@ -249,10 +257,10 @@ def write_volume(volume: Volume, path: Path | str) -> None:
     from spineseg.atomic import atomic_path
 
     path = Path(path)
-    if not path.name.lower().endswith(_WRITABLE):
+    if not path.name.lower().endswith(WRITABLE):
         raise InputError(
             f"{path.name} is of no format that can be written.",
-            f"Use one of {', '.join(_WRITABLE)}.",
+            f"Use one of {', '.join(WRITABLE)}.",
         )
     if _skew(volume) > _SQUARE:
         raise InputError(
