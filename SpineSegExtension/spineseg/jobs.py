@@ -1,13 +1,16 @@
-"""The work behind a command, the same for the terminal and for the worker process."""
+"""The work behind a command, the same for the terminal and for the worker process.
+
+A job is a row of `JOBS`: what its file holds, and the function that does it.
+"""
 
 from __future__ import annotations
 
 import errno
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from spineseg import registry
 from spineseg.errors import (
@@ -18,6 +21,11 @@ from spineseg.errors import (
 )
 from spineseg.progress import Progress
 from spineseg.result import SegmentationResult
+from spineseg.volume import Volume
+
+UPDATE = "update"
+
+SomeJob = TypeVar("SomeJob", bound="SegmentJob")
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,11 @@ class SegmentJob:
     overwrite: bool = False
     title: str = ""
 
+    task: ClassVar[str] = registry.SEGMENT
+    needed: ClassVar[tuple[str, ...]] = ("scan", "output")
+
     @classmethod
-    def from_dict(cls, content: Any) -> SegmentJob:
+    def from_dict(cls: type[SomeJob], content: Any) -> SomeJob:
         """Return the job that a JSON object describes.
 
         Raises
@@ -68,9 +79,9 @@ class SegmentJob:
         if not isinstance(content, dict):
             raise InputError("The job is not a JSON object.")
         content = dict(content)
-        task = content.pop("task", registry.SEGMENT)
-        if task != registry.SEGMENT:
-            raise InputError(f"There is no task called “{task}”.", f"Use “{registry.SEGMENT}”.")
+        task = content.pop("task", cls.task)
+        if task != cls.task:
+            raise InputError(f"This is no task called “{task}”.", f"Use “{cls.task}”.")
         unknown = set(content) - {f.name for f in fields(cls)}
         if unknown:
             raise InputError(f"The job has unknown fields: {', '.join(sorted(unknown))}.")
@@ -79,8 +90,11 @@ class SegmentJob:
             "parts": (list, type(None)),
             "series": (str, type(None)),
             "overwrite": bool,
+            "start": int,
+            "keep": list,
+            "level": (str, type(None)),
         }
-        for name in ("scan", "output"):
+        for name in cls.needed:
             if not content.get(name):
                 raise InputError(f"The job names no {name}.")
         for name, value in content.items():
@@ -90,11 +104,60 @@ class SegmentJob:
 
 
 @dataclass(frozen=True)
+class UpdateJob(SegmentJob):
+    """What `run_update` needs, besides what every job has.
+
+    Attributes
+    ----------
+    segmentation : str
+        File of a label map on the scan's grid: the result so far, corrected.
+    start : int
+        Label in it of the vertebra to go on from.
+    keep : list of int
+        Labels of vertebrae that stay as they are.
+    level : str or None
+        What level the first one is; None where its label says it.
+    """
+
+    method: str = registry.DEFAULT_UPDATE
+    segmentation: str = ""
+    start: int = 0
+    keep: list[int] = field(default_factory=list)
+    level: str | None = None
+
+    task: ClassVar[str] = UPDATE
+    needed: ClassVar[tuple[str, ...]] = ("scan", "output", "segmentation", "start")
+
+
+@dataclass(frozen=True)
 class Done:
     """A finished job: the folder with the result, and the result."""
 
     folder: Path
     result: SegmentationResult
+
+
+def job_of(content: Any) -> SegmentJob:
+    """Return the job that a JSON object describes; its field “task” says of which kind it is.
+
+    Raises
+    ------
+    InputError
+        There is no such kind, or a field is missing, unknown or of another type.
+    """
+    task = content.get("task", registry.SEGMENT) if isinstance(content, dict) else ""
+    for kind in JOBS:
+        if kind.task == task:
+            return kind.from_dict(content)
+    if not isinstance(content, dict):
+        return SegmentJob.from_dict(content)  # which says what is wrong
+    tasks = ", ".join(kind.task for kind in JOBS)
+    raise InputError(f"There is no task called “{task}”.", f"Use one of: {tasks}.")
+
+
+def run(job: SegmentJob, progress: Progress) -> Done:
+    """Do a job of any kind."""
+    return JOBS[type(job)](job, progress)
 
 
 def run_segment(job: SegmentJob, progress: Progress) -> Done:
@@ -107,9 +170,50 @@ def run_segment(job: SegmentJob, progress: Progress) -> Done:
     SpineSegError
         As `spineseg.pipeline.segment` and `spineseg.pipeline.save` say.
     """
+    from spineseg.pipeline import segment
+
+    def work(volume: Volume, progress: Progress) -> SegmentationResult:
+        return segment(volume, job.method, progress, job.settings)
+
+    return _read_work_save(job, work, progress)
+
+
+def run_update(job: SegmentJob, progress: Progress) -> Done:
+    """Go on from a corrected vertebra of an earlier result, and save the result.
+
+    Raises
+    ------
+    SpineSegError
+        As `spineseg.pipeline.update` and `spineseg.pipeline.save` say; InputError also where the
+        segmentation lies on another grid than the scan.
+    """
+    from spineseg.io.labelmaps import read_labels
+    from spineseg.pipeline import update
+
+    if not isinstance(job, UpdateJob):
+        raise TypeError(f"{type(job).__name__} is no update")
+
+    def work(volume: Volume, progress: Progress) -> SegmentationResult:
+        labels = read_labels(job.segmentation, volume.grid)
+        return update(
+            volume, labels, job.start, job.keep, job.level, job.method, progress, job.settings
+        )
+
+    return _read_work_save(job, work, progress)
+
+
+JOBS: dict[type[SegmentJob], Callable[[SegmentJob, Progress], Done]] = {
+    SegmentJob: run_segment,
+    UpdateJob: run_update,
+}
+
+
+def _read_work_save(
+    job: SegmentJob, work: Callable[[Volume, Progress], SegmentationResult], progress: Progress
+) -> Done:
     from spineseg.io.images import read_volume
     from spineseg.manifest import sha256_of
-    from spineseg.pipeline import PARTS, check_folder, save, segment
+    from spineseg.pipeline import PARTS, check_folder, save
 
     registry.get(job.method)
     parts = PARTS if job.parts is None else tuple(job.parts)
@@ -117,10 +221,10 @@ def run_segment(job: SegmentJob, progress: Progress) -> Done:
     scan = Path(job.scan)
     notes: list[str] = []
     progress("read", 0.0, scan.name)
-    volume = read_volume(scan, notes, job.series, progress.part(0.0, 0.08))
+    volume = read_volume(scan, notes, job.series, progress.part(0.0, 0.08), ct_only=True)
     record = sha256_of(scan, _files(scan, job.series))
     progress("read", 0.1, scan.name)
-    result = segment(volume, job.method, progress.part(0.1, 0.85), job.settings)
+    result = work(volume, progress.part(0.1, 0.85))
     if notes:
         result = replace(result, warnings=[*notes, *result.warnings])
     folder = save(

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -67,18 +67,99 @@ def segment(
     CancelledError
         The token was cancelled.
     """
-    progress = progress or Progress()
+    row = _row(method)
+
+    def work(chosen: Any, progress: Progress) -> SegmentationResult:
+        result: SegmentationResult = row.predict(volume, chosen, progress)
+        return result
+
+    return _measured(volume, row, work, settings, progress or Progress())
+
+
+def update(
+    volume: Volume,
+    segmentation: Volume,
+    start: int,
+    keep: Collection[int] = (),
+    level: str | None = None,
+    method: str = registry.DEFAULT_UPDATE,
+    progress: Progress | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> SegmentationResult:
+    """Go on from one corrected vertebra of an earlier result, instead of starting again.
+
+    Parameters
+    ----------
+    volume : Volume
+        CT in HU, any orientation, (k, j, i).
+    segmentation : Volume
+        Label map on the grid of `volume`: the result so far, corrected.
+    start : int
+        Label in it of the vertebra to go on from, upwards and downwards.
+    keep : collection of int
+        Labels of vertebrae that keep every voxel; they may get another number.
+    level : str, optional
+        What level the first one is, such as "L2"; by default the one that its label says.
+    method : str
+        The row of the registry whose walk it is.
+    progress, settings
+        As in `segment`.
+
+    Returns
+    -------
+    SegmentationResult
+        As `segment` gives.
+
+    Raises
+    ------
+    InputError
+        The segmentation lies on another grid, or it does not hold the vertebra to start from.
+    SpineSegError
+        As in `segment`.
+    """
+    from spineseg.methods.update import update_from
+
+    row = _row(method)
+    if not segmentation.grid.same_as(volume.grid, 0.05):
+        raise InputError(
+            "The segmentation does not lie on the scan's grid, so it may be of another scan.",
+            "Choose the one that was made from this scan.",
+        )
+    if not (segmentation.array == start).any():
+        raise InputError(
+            f"The segmentation has no vertebra with the label {start} to go on from.",
+            "Choose one that it has.",
+        )
+
+    def work(chosen: Any, progress: Progress) -> SegmentationResult:
+        return update_from(volume, segmentation, start, keep, chosen, progress, level)
+
+    return _measured(volume, row, work, settings, progress or Progress())
+
+
+def _row(method: str) -> registry.Method:
     row = registry.get(method)
     if row.task != registry.SEGMENT:
         raise InputError(
             f"The method “{method}” doesn't segment.",
             f"Choose one of: {', '.join(registry.names(registry.SEGMENT))}.",
         )
+    return row
+
+
+def _measured(
+    volume: Volume,
+    row: registry.Method,
+    work: Callable[[Any, Progress], SegmentationResult],
+    settings: Mapping[str, Any] | None,
+    progress: Progress,
+) -> SegmentationResult:
+    """Call `work` with the method's settings, check what it made, and measure it."""
     progress("start", 0.0, f"loading {row.title}")
     chosen = _settings(row, settings or {})
     started = time.perf_counter()
     try:
-        result: SegmentationResult = row.predict(volume, chosen, progress.part(0.0, 0.95))
+        result = work(chosen, progress.part(0.0, 0.95))
         _check(result, volume, row.name)
         progress("measure", 0.95, "volumes and heights")
         vertebrae = measure_vertebrae(result.segmentation, result.vertebrae, result.bodies)

@@ -1,6 +1,7 @@
 """A child process that does one job: ``python -m spineseg.worker job.json``.
 
-The job file is a JSON object with the fields of `spineseg.jobs.SegmentJob`. Standard output
+The job file is a JSON object with the fields of `spineseg.jobs.SegmentJob`,
+or of another job of `spineseg.jobs.JOBS` that its field “task” names. Standard output
 carries one JSON object a line:
 
 - ``{"event": "progress", "stage": …, "fraction": 0–1, "text": …}``
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from spineseg.errors import CancelledError, InputError
-from spineseg.jobs import Done, SegmentJob, readable, run_segment
+from spineseg.jobs import Done, job_of, readable, run
 from spineseg.manifest import plain
 from spineseg.progress import CancelToken, Progress
 
@@ -51,8 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             if len(arguments) != 1:
                 raise InputError("Name one job file: python -m spineseg.worker job.json")
-            job = SegmentJob.from_dict(_load(Path(arguments[0])))
-            done = run_segment(job, Progress(_reporter(emit), token))
+            done = run(job_of(_load(Path(arguments[0]))), Progress(_reporter(emit), token))
             emit(_result_event(done))
             return 0
         except BaseException as caught:  # noqa: BLE001  the parent must learn of anything
