@@ -1,84 +1,50 @@
 """Renders a digital patient as CT in Hounsfield units.
 
 Bone edges are rendered from the depth volume, so that a voxel is shared between bone and what lies
-beside it; a cortical shell, cancellous texture, the scanner's kernel, noise and streaks are added.
-The priors are wide on purpose (domain randomisation), their middle where real scans are: cancellous
-bone 10–280 HU, mostly 10–200; cortex 280–1250; discs 40–140.
+beside it; a cortical shell, cancellous texture, sclerosis and lesions are added, then what the
+scanner makes of it (``acquire.py``). The priors are wide on purpose (domain randomisation), their
+middle where real scans are (docs/phantom.md).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from .acquire import Scanner, acquire, drift, random_scanner
 from .canvas import DEPTH_UNIT
 from .codes import Tissue
+
+__all__ = ["VERTEBRA_CODES", "Scanner", "random_scanner", "render_ct"]
 
 Array = npt.NDArray[Any]
 #: First and last sub-region code: what belongs to a vertebra.
 VERTEBRA_CODES = (41, 51)
+#: First code of the vertebral body; the arch and its processes lie before it.
+BODY_CODE = 49
 _BONES = (
     Tissue.RIB, Tissue.SACRUM, Tissue.PELVIS, Tissue.FEMUR, Tissue.SCAPULA, Tissue.SKULL,
     Tissue.LIMB, Tissue.STERNUM,
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Scanner:
-    """How a scan was made.
-
-    Parameters
-    ----------
-    cancellous_hu : mean of the vertebral bodies' cancellous bone
-    cortex_hu, cortex_mm : density and thickness of the cortical shell
-    disc_hu : mean of the discs
-    contrast_hu : vessels; kidneys take up part of it
-    noise_hu : standard deviation of the noise before the kernel
-    kernel_mm : Gaussian blur (standard deviation) of the reconstruction in the plane
-    slice_mm : slice thickness along the body axis
-    texture_hu : standard deviation of the trabecular texture
-    """
-
-    cancellous_hu: float = 140.0
-    cortex_hu: float = 600.0
-    cortex_mm: float = 1.0
-    disc_hu: float = 85.0
-    contrast_hu: float = 45.0
-    noise_hu: float = 25.0
-    kernel_mm: float = 0.6
-    slice_mm: float = 1.0
-    texture_hu: float = 30.0
-    soft_shift_hu: float = 0.0
+def _bone_codes() -> Array:
+    codes = np.zeros(256, dtype=bool)
+    codes[VERTEBRA_CODES[0] : VERTEBRA_CODES[1] + 1] = True
+    codes[list(_BONES)] = True
+    return codes
 
 
-def random_scanner(rng: np.random.Generator, osteoporosis: float | None = None) -> Scanner:
-    """A scanner and a patient's densities at random; ``osteoporosis`` is 0 (none) to 1 (severe)."""
-    loss = float(rng.beta(1.6, 1.6)) if osteoporosis is None else osteoporosis
-    cancellous = float(np.clip(rng.normal(240 - 235 * loss, 30), -10, 320))
-    cortex = float(np.exp(rng.uniform(np.log(280), np.log(1250)))) * (1.0 - 0.25 * loss)
-    contrast = float(rng.choice([rng.uniform(25, 60), rng.uniform(90, 380)], p=[0.5, 0.5]))
-    return Scanner(
-        cancellous_hu=cancellous,
-        cortex_hu=max(cortex, cancellous + 90),
-        cortex_mm=float(np.exp(rng.uniform(np.log(0.6), np.log(2.4)))),
-        disc_hu=float(rng.uniform(45, 130)),
-        contrast_hu=contrast,
-        noise_hu=float(np.exp(rng.uniform(np.log(4), np.log(70)))),
-        kernel_mm=float(rng.uniform(0.35, 1.1)),
-        slice_mm=float(rng.choice([rng.uniform(0.6, 1.6), rng.uniform(1.6, 5.0)], p=[0.6, 0.4])),
-        texture_hu=float(rng.uniform(5, 95)),
-        soft_shift_hu=float(rng.normal(0, 12)),
-    )
+_IS_BONE = _bone_codes()
 
 
-def _texture(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Array:
-    """Smooth noise of unit standard deviation, float32."""
+def _texture(shape: tuple[int, ...], sigma: Any, rng: np.random.Generator) -> Array:
+    """Smooth noise of unit standard deviation, float32; ``sigma`` in voxels, one or (k, j, i)."""
     noise = rng.standard_normal(shape, dtype=np.float32)
-    if sigma > 0.2:
+    if np.max(sigma) > 0.2:
         noise = ndimage.gaussian_filter(noise, sigma, mode="nearest", truncate=2.5)
         noise /= max(float(noise.std()), 1e-6)
     return np.asarray(noise)
@@ -113,24 +79,42 @@ def _bone_hu(tissue: Array, depth: Array, scanner: Scanner, spacing: float,
     """HU inside bone: a cortical shell round cancellous bone with texture."""
     core = np.zeros(256, dtype=np.float32)
     cancellous = scanner.cancellous_hu
-    # Processes are denser than bodies, and more so in worn spines (measured: see docs/phantom.md).
-    core[VERTEBRA_CODES[0] : 49] = cancellous + rng.uniform(40, 420)
-    core[49 : VERTEBRA_CODES[1] + 1] = cancellous
+    # The arch has a thick cortex round marrow that is a little denser than the body's.
+    core[VERTEBRA_CODES[0] : BODY_CODE] = cancellous + rng.uniform(-60, 150)
+    core[BODY_CODE : VERTEBRA_CODES[1] + 1] = cancellous
     shell = np.full(256, scanner.cortex_mm, dtype=np.float32)
-    shell[VERTEBRA_CODES[0] : 49] *= rng.uniform(1.0, 2.4)
+    shell[VERTEBRA_CODES[0] : BODY_CODE] = np.maximum(
+        scanner.cortex_mm * rng.uniform(1.3, 2.6), rng.uniform(0.7, 2.3)
+    )
+    hardness = np.full(256, scanner.cortex_hu, dtype=np.float32)
+    hardness[VERTEBRA_CODES[0] : BODY_CODE] *= rng.uniform(0.9, 1.35)
     for bone in _BONES:
         core[bone] = cancellous * rng.uniform(0.5, 1.2) + rng.uniform(-10, 120)
-        shell[bone] = scanner.cortex_mm * rng.uniform(0.7, 2.0)
+        shell[bone] = scanner.cortex_mm * rng.uniform(0.8, 3.0)
     shell[Tissue.FEMUR] *= 2.0
     shell[Tissue.SKULL] *= 3.0
-    inner = depth + shell[tissue]
-    cortical = np.clip(inner / spacing + 0.5, 0, 1)
-    hu: Array = core[tissue]
-    # Texture with two grains, and a slow drift of density through the body.
-    grain = _texture(tissue.shape, max(0.5, rng.uniform(0.5, 1.6) / spacing), rng)
-    drift = _texture(tissue.shape, rng.uniform(3, 7) / spacing, rng)
-    hu = hu + grain * scanner.texture_hu + drift * rng.uniform(0, 45)
-    return np.asarray(hu + cortical * np.maximum(scanner.cortex_hu - hu, 0), dtype=np.float32)
+    # The cortex is thicker in some places than in others.
+    uneven = np.exp(np.float32(0.35) * drift(tissue.shape, 9.0 / spacing, rng))
+    cortical = np.clip((depth + shell[tissue] * uneven) / spacing + 0.5, 0, 1)
+    # Trabeculae stand upright more than they lie; density drifts slowly through the body.
+    fine = max(0.4, rng.uniform(0.4, 1.3) / spacing)
+    grain = _texture(tissue.shape, (fine * rng.uniform(1.0, 3.0), fine, fine), rng)
+    slow = drift(tissue.shape, rng.uniform(6, 16) / spacing, rng) * rng.uniform(0, 45)
+    hu: Array = core[tissue] + grain * scanner.texture_hu + slow
+    if scanner.sclerosis > 0:
+        hu += _sclerosis(tissue, scanner, spacing, rng)
+    dense = hardness[tissue] * (1 + np.float32(0.1) * grain)
+    return np.asarray(hu + cortical * np.maximum(dense - hu, 0), dtype=np.float32)
+
+
+def _sclerosis(tissue: Array, scanner: Scanner, spacing: float, rng: np.random.Generator) -> Array:
+    """HU that bone gains beside worn discs, and in patches anywhere, float32."""
+    disc = ((tissue == Tissue.DISC) | (tissue == Tissue.VACUUM)).astype(np.float32)
+    near = ndimage.uniform_filter(disc, max(1, round(rng.uniform(8, 20) / spacing)))
+    where = drift(tissue.shape, rng.uniform(12, 30) / spacing, rng)
+    patches = np.clip(where - np.float32(rng.uniform(0.0, 1.2)), 0, 1.5)
+    share = np.clip(np.float32(2.5) * near, 0, 1) + np.float32(rng.uniform(0, 0.25))
+    return np.asarray(patches * share * np.float32(scanner.sclerosis * rng.uniform(150, 600)))
 
 
 def render_ct(
@@ -145,12 +129,15 @@ def render_ct(
     depth : int8 (k, j, i) in ``DEPTH_UNIT`` mm
     spacing : voxel edge, mm
     """
-    soft = _soft_table(scanner, rng)[tissue]
-    blotches = _texture(tissue.shape, 3.0 / spacing, rng)
-    soft += blotches * np.where(soft > -300, rng.uniform(3, 14), rng.uniform(3, 40))
+    table = _soft_table(scanner, rng)
+    soft = table[tissue]
+    soft += drift(soft.shape, 7.0 / spacing, rng) * np.float32(rng.uniform(3, 14))
+    lungs = tissue == Tissue.LUNG
+    if lungs.any():
+        soft += drift(soft.shape, 7.0 / spacing, rng) * lungs * np.float32(rng.uniform(3, 40))
+    _fatty_muscle(soft, tissue, table[Tissue.FAT], spacing, rng)
     mm = depth.astype(np.float32) * np.float32(DEPTH_UNIT)
-    is_bone = (tissue >= VERTEBRA_CODES[0]) & (tissue <= VERTEBRA_CODES[1])
-    is_bone |= np.isin(tissue, _BONES)
+    is_bone = _IS_BONE[tissue]
     share = np.clip(0.5 - mm / spacing, 0, 1)
     near = is_bone | (share > 0)
     bone = _bone_hu(tissue, mm, scanner, spacing, rng)
@@ -158,42 +145,34 @@ def render_ct(
     bone = np.where(is_bone, bone, scanner.cortex_hu)
     hu = np.where(near, soft + share * (bone - soft), soft)
     if overlay.any():
-        hu = _inclusions(hu, overlay, scanner, rng)
-    return _acquire(hu, overlay == Tissue.METAL, spacing, scanner, rng)
+        hu = _inclusions(hu, overlay, spacing, rng)
+    return acquire(hu, overlay == Tissue.METAL, spacing, scanner, rng)
 
 
-def _inclusions(hu: Array, overlay: Array, scanner: Scanner, rng: np.random.Generator) -> Array:
-    fine = _texture(hu.shape, 1.0, rng)
-    hu = np.where(overlay == Tissue.LYTIC, rng.uniform(10, 75) + 10 * fine, hu)
-    hu = np.where(overlay == Tissue.BLASTIC, rng.uniform(350, 900) + 80 * fine, hu)
+def _fatty_muscle(
+    soft: Array, tissue: Array, fat_hu: float, spacing: float, rng: np.random.Generator
+) -> None:
+    """Strands of fat in muscle, as in old backs: changes ``soft`` in place."""
+    much = rng.uniform(-0.6, 0.9)
+    if much <= 0:
+        return
+    grain = 1.4 / spacing
+    strands = _texture(tissue.shape, (2.5 * grain, grain, grain), rng)
+    share = np.clip(strands * np.float32(0.4) + np.float32(much - 0.8), 0, 0.9)
+    muscle = tissue == Tissue.MUSCLE
+    soft += np.where(muscle, share * (np.float32(fat_hu) - soft), 0)
+
+
+def _inclusions(hu: Array, overlay: Array, spacing: float, rng: np.random.Generator) -> Array:
+    """Lesions and implants in place of what was there."""
+    fine, slow = _texture(hu.shape, 1.0, rng), drift(hu.shape, 6.0 / spacing, rng)
+    # What a lytic lesion leaves of the bone, and how far a blastic one has filled it.
+    left = rng.uniform(0, 0.25)
+    soft = rng.uniform(10, 85) + 10 * fine
+    hu = np.where(overlay == Tissue.LYTIC, soft + left * (np.maximum(hu, soft) - soft), hu)
+    patchy = rng.uniform(0, 0.5)
+    dense = rng.uniform(350, 1150) * np.clip(1 + patchy * slow, 0.3, 1.4) + 60 * fine
+    hu = np.where(overlay == Tissue.BLASTIC, np.maximum(hu, dense), hu)
     hu = np.where(overlay == Tissue.CEMENT, rng.uniform(1200, 2500), hu)
-    return np.asarray(np.where(overlay == Tissue.METAL, 3071.0, hu))
-
-
-def _streaks(metal: Array, rng: np.random.Generator) -> Array:
-    """Dark and bright rays from metal in the slice plane, HU: the source's shadow, smeared."""
-    out = np.zeros(metal.shape, dtype=np.float32)
-    grid_y, grid_x = np.meshgrid(*(np.arange(n) for n in metal.shape[1:]), indexing="ij")
-    for k in np.flatnonzero(metal.any(axis=(1, 2))):
-        y, x = np.nonzero(metal[k])
-        angle = np.arctan2(grid_y - y.mean(), grid_x - x.mean())
-        far = np.hypot(grid_y - y.mean(), grid_x - x.mean())
-        waves = sum(np.cos(n * angle + rng.uniform(0, 6.3)) for n in rng.integers(2, 24, 6))
-        out[k] = waves * rng.uniform(20, 120) * np.exp(-far / rng.uniform(20, 70))
-    return out
-
-
-def _acquire(
-    hu: Array, metal: Array, spacing: float, scanner: Scanner, rng: np.random.Generator
-) -> Array:
-    """Kernel, slice thickness, noise, streaks and the scanner's range."""
-    if metal.any():
-        hu = hu + _streaks(metal, rng)
-    # A box of the slice's thickness has the same variance as this Gaussian.
-    along = max(scanner.kernel_mm, scanner.slice_mm / np.sqrt(12.0))
-    sigma = (along / spacing, scanner.kernel_mm / spacing, scanner.kernel_mm / spacing)
-    hu = ndimage.gaussian_filter(hu, sigma, mode="nearest", truncate=2.5)
-    # Noise is correlated by the kernel; thick slices average it.
-    noise = _texture(hu.shape, 0.5 * scanner.kernel_mm / spacing, rng)
-    hu += noise * scanner.noise_hu * min(1.0, np.sqrt(2.0 / max(scanner.slice_mm, 0.5)))
-    return np.asarray(np.clip(hu, -1024, 3071), dtype=np.float32)
+    # Titanium and steel are far above what a scanner shows: what is blurred is more than its limit.
+    return np.asarray(np.where(overlay == Tissue.METAL, rng.uniform(3000, 9000), hu))
