@@ -23,6 +23,7 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Keep the file's rows and skip the cases that are in it.")
 ]
 _SHOWN = ("vertebrae", "dice", "shape_dice", "assd_mm", "hd_mm", "localisation_mm", "identified")
+_CLICK_SHOWN = ("clicks", "refused", "dice", "dice_sd", "concurrency", "concurrency_sd", "seconds")
 
 
 @evaluate_app.command("vertebrae")
@@ -52,6 +53,43 @@ def evaluate_vertebrae(
     print(output.absolute())
 
 
+@evaluate_app.command("click")
+def evaluate_click(
+    output: Csv,
+    folder: Annotated[
+        Path | None, typer.Argument(help="A data set: pairs of scans and labels.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="vertebra, body or centrum.")] = "vertebra",
+    conditions: Annotated[
+        str, typer.Option(help="N: as it is; T: click moved; R: scan resampled; TR: both.")
+    ] = "N,T,R,TR",
+    clicks: Annotated[int, typer.Option(min=1, help="Moved clicks on each vertebra.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the moves and the resampling.")] = 0,
+    phantoms: Annotated[int, typer.Option(min=0, help="Digital patients to click on.")] = 0,
+    lesions: Annotated[
+        bool, typer.Option("--lesions", help="Digital patients with metastases.")
+    ] = False,
+    layout: LayoutOption = "auto",
+    resume: Resume = False,
+    debug: Debug = False,
+) -> None:
+    """Click on every vertebra under the click paper's four conditions: Dice and concurrency."""
+    with work(debug) as progress:
+        from spineseg.evaluation.click import ClickPlan, evaluate_clicks
+
+        names = tuple(name.strip().upper() for name in conditions.split(","))
+        done = evaluate_clicks(
+            folder, output, ClickPlan(target, names, clicks, seed), progress,
+            layout=layout, phantoms=phantoms, lesions=lesions, resume=resume,
+        )  # fmt: skip
+    note(f"Layout: {done.layout}.")
+    for text in done.notes:
+        note(f"Note: {text}")
+    for line in done.summary:
+        note(f"{line['group']} {line['condition']}: {_figures(line, _CLICK_SHOWN)}")
+    print(output.absolute())
+
+
 def _figures(line: dict[str, Any], names: tuple[str, ...]) -> str:
-    known = ((name, line[name]) for name in names if line[name] is not None)
+    known = ((name, line[name]) for name in names if line.get(name) is not None)
     return ", ".join(f"{n} {v}" if isinstance(v, int) else f"{n} {v:.3f}" for n, v in known)

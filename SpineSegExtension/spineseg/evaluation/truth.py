@@ -76,7 +76,7 @@ def read_truth(case: Case, scan: Volume) -> Truth:
         found = _csi_levels(raw) if case.layout == "csi2014" else _verse_ids(raw)
     if case.parts is not None:
         parts = _on_grid(read_volume(case.parts), scan, case.parts.name).array
-        inside = (table.SubRegion.BODY, table.SubRegion.BODY_BORDER)
+        inside = (table.SubRegion.BODY, table.SubRegion.BODY_BORDER, table.SubRegion.DENS)
         bodies = scan.like(np.isin(parts, [int(code) for code in inside]))
     points: dict[int, Point] = {}
     if case.centroids is not None:

@@ -30,6 +30,8 @@ class Phantom:
     vertebrae : uint8 VerSe ids
     tissue : uint8 codes of ``Tissue`` and, in vertebrae, of ``SubRegion``
     overlay : uint8, lesions and implants (``INCLUSIONS``)
+    depth : int8, signed distance to the surface of the bone, in tenths of a millimetre
+        (``DEPTH_UNIT``), negative inside; 127 far from bone
     chain : where every vertebra lies, also outside of the grid
     scanner : how the scan was made
     """
@@ -38,6 +40,7 @@ class Phantom:
     vertebrae: Volume
     tissue: Volume
     overlay: Volume
+    depth: Volume
     chain: Chain
     scanner: Scanner
     settings: PhantomSettings
@@ -90,7 +93,9 @@ def generate(settings: PhantomSettings | None = None, seed: int = 0) -> Phantom:
     draw(canvas, chain, settings, seed)
     rng = np.random.default_rng([seed, 2])
     scanner = random_scanner(rng, settings.osteoporosis)
-    scanner = replace(scanner, slice_mm=settings.slice_mm or settings.spacing_mm)
+    # The slices are taken below: the scanner interpolates none, and they lie across the body.
+    thick = settings.slice_mm or settings.spacing_mm
+    scanner = replace(scanner, slice_mm=thick, slice_axis=0, slice_gap_mm=0.0)
     hu = render_ct(canvas.tissue, canvas.depth, canvas.overlay, canvas.spacing, scanner, rng)
     affine, at = _slices(canvas, settings.slice_mm)
     below, share = np.floor(at).astype(int), (at % 1.0)[:, None, None]
@@ -102,6 +107,7 @@ def generate(settings: PhantomSettings | None = None, seed: int = 0) -> Phantom:
         vertebrae=Volume(canvas.ids[near], affine),
         tissue=Volume(canvas.tissue[near], affine),
         overlay=Volume(canvas.overlay[near], affine),
+        depth=Volume(canvas.depth[near], affine),
         chain=chain,
         scanner=scanner,
         settings=settings,
