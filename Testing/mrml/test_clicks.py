@@ -11,6 +11,7 @@ import oracleclick
 import pytest
 import slicer
 import vtk
+from clickcases import arrayOf, everything, middle, paint
 from clickworker import LEVELS, FakeWorker, truth
 from nodecases import addTransform, obliqueAffine, rigid
 from spineseg import labels
@@ -21,7 +22,6 @@ from SpineSegMRML import names, segmentations, volumes
 from SpineSegMRML.layers import masks
 from SpineSegMRML.names import TARGETS
 from VertebraSegmentLib.Logic import SegmentLogic
-from vtk.util.numpy_support import vtk_to_numpy
 
 
 @pytest.fixture
@@ -48,48 +48,6 @@ def whole(ct):
     """A segmentation of all four blocks, in one layer."""
     volume = volumes.volumeFromNode(ct).like(clickworker.truthArray())
     return segmentations.addSegmentationNode(volume, ct, "spine")
-
-
-def middle(ct, level):
-    """Return the centre of a level, RAS mm of the world."""
-    scan = volumes.volumeFromNode(ct)
-    return tuple(scan.ijk_to_ras(np.argwhere(truth(level))[:, ::-1]).mean(axis=0).tolist())
-
-
-def arrayOf(node, ct, segmentId):
-    """Return where (k, j, i) a segment is, on the volume's whole grid."""
-    result = np.zeros(clickworker.SHAPE, bool)
-    mask = masks(node, ct, [segmentId]).get(segmentId)
-    if mask is not None:
-        result[mask.box] = mask.array
-    return result
-
-
-def everything(node, ct):
-    """Return what a user would notice of a segmentation: order, names, looks and voxels."""
-    segmentation = node.GetSegmentation()
-    entry = slicer.vtkSegment.GetTerminologyEntryTagName()
-    rows = []
-    for segmentId in segmentation.GetSegmentIDs():
-        segment = segmentation.GetSegment(segmentId)
-        look = (segment.GetName(), segment.GetColor(), names.tagOf(segment, entry))
-        rows.append((segmentId, *look, arrayOf(node, ct, segmentId).tobytes()))
-    return rows
-
-
-def paint(node, ct, segmentId, box):
-    """Add a box (k, j, i) to a segment, as the brush does: it gets a layer of its own."""
-    segmentation = node.GetSegmentation()
-    segmentation.SeparateSegmentLabelmap(segmentId)
-    segment = segmentation.GetSegment(segmentId)
-    image = segment.GetRepresentation("Binary labelmap")
-    extent = image.GetExtent()
-    array = vtk_to_numpy(image.GetPointData().GetScalars())
-    array = array.reshape(image.GetDimensions()[::-1])
-    low = extent[::2][::-1]
-    array[tuple(slice(s.start - a, s.stop - a) for s, a in zip(box, low))] = segment.GetLabelValue()
-    image.GetPointData().GetScalars().Modified()
-    image.Modified()
 
 
 def test_a_click_adds_the_vertebra_at_the_point(application, logic, ct):
@@ -251,18 +209,13 @@ def test_undo_and_redo_of_clicks(logic, worker, ct, whole):
 def test_undo_brings_back_no_other_segment_and_loses_no_stroke(logic, worker, ct, whole):
     worker.grown = 2
     logic.clicks.click(ct, middle(ct, "L1"), whole)
-    paint(whole, ct, "L3", (slice(2, 4), slice(4, 9), slice(5, 7)))
+    paint(whole, "L3", (slice(2, 4), slice(4, 9), slice(5, 7)), erase=True)
     painted = arrayOf(whole, ct, "L3")
     logic.undo()
     np.testing.assert_array_equal(arrayOf(whole, ct, "L1"), truth("L1"))
     np.testing.assert_array_equal(arrayOf(whole, ct, "L3"), painted)
     logic.redo()
-    paint(whole, ct, "L1", (slice(22, 24), slice(4, 6), slice(5, 7)))
-    array = vtk_to_numpy(
-        whole.GetSegmentation().GetSegment("L1").GetRepresentation("Binary labelmap")
-        .GetPointData().GetScalars()
-    )  # fmt: skip
-    array[0] = 0
+    paint(whole, "L1", (slice(22, 24), slice(4, 6), slice(5, 7)), erase=True)
     state = everything(whole, ct)
     with pytest.raises(InputError, match="“L1” was edited since"):
         logic.undo()

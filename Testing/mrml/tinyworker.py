@@ -1,4 +1,4 @@
-"""The real worker with three tiny methods: one that works, one that fails and one that is slow.
+"""The real worker with tiny methods: one that works, one that fails, a slow one and an update.
 
 It is run as a script in place of ``python -m spineseg.worker``; the tests import it too, for the
 parent's registry must know the same methods.
@@ -25,7 +25,7 @@ METHODS = tuple(
     registry.Method(
         name=name, title=name, task=registry.SEGMENT, module="tinyworker", summary="For tests."
     )
-    for name in (WORKS, FAILS, SLOW)
+    for name in (WORKS, FAILS, SLOW, registry.DEFAULT_UPDATE)
 )
 
 
@@ -63,6 +63,24 @@ def predict(volume: Volume, settings: Settings, progress: Progress) -> Segmentat
     return SegmentationResult(volume.like(array), vertebrae, [warning])
 
 
+def update_from(
+    volume: Volume,
+    segmentation: Volume,
+    start: int,
+    keep: Any,
+    settings: Settings,
+    progress: Progress,
+    level: str | None,
+) -> SegmentationResult:
+    """Give the first vertebra its level and leave the others; warn of what was to be kept."""
+    progress("walk", 0.5, "walking")
+    label = labels.by_name(level).verse if level else start
+    array = np.where(segmentation.array == start, label, segmentation.array).astype(np.uint8)
+    center = tuple(volume.ijk_to_ras(np.argwhere(array == label)[:, ::-1]).mean(axis=0).tolist())
+    vertebra = Vertebra(label, labels.by_verse(label).name, center)
+    return SegmentationResult(volume.like(array), [vertebra], [f"kept {sorted(keep)}"])
+
+
 def job_method() -> str:
     """Return the method that the job file names."""
     import json
@@ -77,5 +95,6 @@ if __name__ == "__main__":
 
     registry.METHODS = METHODS
     # The registry looks for its methods there.
-    sys.modules["spineseg.methods.tinyworker"] = sys.modules["__main__"]
+    for name in ("tinyworker", "update"):
+        sys.modules[f"spineseg.methods.{name}"] = sys.modules["__main__"]
     sys.exit(main())
