@@ -120,16 +120,6 @@ def update(
     from spineseg.methods.update import update_from
 
     row = _row(method)
-    if not segmentation.grid.same_as(volume.grid, 0.05):
-        raise InputError(
-            "The segmentation does not lie on the scan's grid, so it may be of another scan.",
-            "Choose the one that was made from this scan.",
-        )
-    if not (segmentation.array == start).any():
-        raise InputError(
-            f"The segmentation has no vertebra with the label {start} to go on from.",
-            "Choose one that it has.",
-        )
 
     def work(chosen: Any, progress: Progress) -> SegmentationResult:
         return update_from(volume, segmentation, start, keep, chosen, progress, level)
