@@ -22,7 +22,7 @@ from spineseg.methods.spine_profile import cut_profile, join_strays, make_profil
 from spineseg.methods.tidying import drop_strays, follow_majority
 from spineseg.volume import Volume
 
-__all__ = ["Instance", "split_vertebrae"]
+__all__ = ["Instance", "field_edges", "split_vertebrae"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -52,6 +52,8 @@ class Instance:
         0–1: share of the voxels whose vote lies within half a vertebra of its centre.
     down : (3,) float64
         Unit vector along the spine to the feet, RAS.
+    slip : str
+        "joined" or "parted" where `spineseg.methods.mending` made it of two or of half a block.
     """
 
     centroid: Floats
@@ -63,6 +65,7 @@ class Instance:
     has_body: bool
     quality: float
     down: Floats
+    slip: str = ""
 
     @property
     def complete(self) -> bool:
@@ -346,7 +349,7 @@ def _describe(
     voxel_ml: float,
 ) -> tuple[Volume, list[Instance]]:
     owner = labels[tuple(cloud.kji.T)].astype(np.int64)
-    edges = _field_edges(semantic, cloud.kji, field)
+    edges = field_edges(semantic, cloud.kji, field)
     renumber = np.zeros(len(pieces) + 1, dtype=np.uint8)
     instances: list[Instance] = []
     for index, piece in enumerate(pieces):
@@ -375,7 +378,7 @@ def _describe(
     return semantic.like(renumber[labels]), instances
 
 
-def _field_edges(semantic: Volume, kji: Ints, field: Volume | None) -> tuple[Bools, Bools, Bools]:
+def field_edges(semantic: Volume, kji: Ints, field: Volume | None) -> tuple[Bools, Bools, Bools]:
     """Which voxels lie at the upper, the lower and another end of the field of view."""
     directions = semantic.affine[:3, :3] / np.linalg.norm(semantic.affine[:3, :3], axis=0)
     inside = None if field is None else np.asarray(field.array) > 0

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spineseg.labels import VERTEBRAE
-from spineseg.methods.level_statistics import (
-    LUMBAR_6,
-    SIZE_SD,
-    SPACING,
-    THORACIC_11,
+from spineseg.methods.level_columns import (
+    REGIONS,
+    Column,
+    bears_ribs,
+    columns,
+    region_of,
+    spacing,
 )
+from spineseg.methods.level_statistics import SIZE_SD
+from spineseg.methods.level_words import remarks, skips, spell, unsure
 
-__all__ = ["SURE", "Evidence", "LevelResult", "name_levels", "spacing"]
+__all__ = ["SURE", "Evidence", "LevelResult", "name_levels", "spacing", "spell"]
 
 Floats = NDArray[np.float64]
 
@@ -31,8 +33,6 @@ SURE = 0.75
 """Probability that the best naming must reach. With a real detector's regions alone about 94 of
 100 namings beyond it are right on scans that were not looked at before (docs/levels.md)."""
 
-_SACRALISED = LUMBAR_6[0] / LUMBAR_6[1]  # assumed as frequent as L6: the data cannot tell it
-_THORACIC_13 = 0.005  # assumed: the data set's annotators never used T13
 _OVERLOOKED = 0.01  # chance that the next vertebra was not found
 _CENTER_SD = 0.05  # of the log spacing, from our own centres' errors, beside the patients'
 _TAIL = 4.0  # degrees of freedom of Student's t: fractures and cut bodies are no outliers
@@ -43,8 +43,6 @@ _CHANCE = 0.02  # of any single piece of evidence being nonsense
 _BORDER_ERROR = 0.05  # a network takes the last level of a region for the next region
 _DULL = 1.2  # errors of one scan's evidence go together: the log likelihood is divided by this
 _STEPS = 3  # at most two vertebrae overlooked in a row
-
-_REGIONS = ("C1-C2", "C3-C7", "thoracic", "lumbar")
 
 
 @dataclass(frozen=True)
@@ -103,14 +101,6 @@ class LevelResult:
     warnings: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A spine: its levels from C1 down, and the log of how common it is."""
-
-    names: tuple[str, ...]
-    prior: float
-
-
 def name_levels(evidence: Sequence[Evidence], sure: float = SURE) -> LevelResult:
     """Name vertebrae, or say why they cannot be named.
 
@@ -128,7 +118,7 @@ def name_levels(evidence: Sequence[Evidence], sure: float = SURE) -> LevelResult
     if not evidence:
         return LevelResult([], 0.0)
     weights: dict[tuple[str, ...], list[float]] = {}
-    for column in _columns():
+    for column in columns():
         for names, weight in _weigh(column, evidence):
             weights.setdefault(names, []).append(weight)
     if not weights:
@@ -148,30 +138,14 @@ def name_levels(evidence: Sequence[Evidence], sure: float = SURE) -> LevelResult
     if confidence < sure:
         levels: list[str | None] = [None] * len(best)
         return LevelResult(
-            levels, confidence, alternatives, each, [], [_unsure(alternatives, evidence)]
+            levels, confidence, alternatives, each, [], [unsure(alternatives, _missing(evidence))]
         )
-    overlooked = _skips(best)
-    warnings = _remarks(best, overlooked, alternatives)
+    overlooked = skips(best)
+    warnings = remarks(best, overlooked, alternatives)
     return LevelResult(list(best), confidence, alternatives, each, overlooked, warnings)
 
 
-@cache
-def _columns() -> tuple[_Column, ...]:
-    eleven = THORACIC_11[0] / THORACIC_11[1]
-    six = LUMBAR_6[0] / LUMBAR_6[1]
-    thoracic = {11: eleven, 12: 1 - eleven - _THORACIC_13, 13: _THORACIC_13}
-    lumbar = {4: _SACRALISED, 5: 1 - _SACRALISED - six, 6: six}
-    columns = []
-    for (n_thoracic, p), (n_lumbar, q) in product(thoracic.items(), lumbar.items()):
-        counts = {"cervical": 7, "thoracic": n_thoracic, "lumbar": n_lumbar}
-        names = tuple(
-            level.name for level in VERTEBRAE if int(level.name[1:]) <= counts[level.region]
-        )
-        columns.append(_Column(names, float(np.log(p) + np.log(q))))
-    return tuple(columns)
-
-
-def _weigh(column: _Column, evidence: Sequence[Evidence]) -> list[tuple[tuple[str, ...], float]]:
+def _weigh(column: Column, evidence: Sequence[Evidence]) -> list[tuple[tuple[str, ...], float]]:
     """Log weight of each way of laying the vertebrae on this spine."""
     n, m = len(evidence), len(column.names)
     if n > m:
@@ -231,7 +205,7 @@ def _gaps(evidence: Sequence[Evidence]) -> Floats:
     return np.asarray(np.maximum(np.linalg.norm(np.diff(centers, axis=0), axis=1), 1.0))
 
 
-def _apart(column: _Column, evidence: Sequence[Evidence]) -> Floats:
+def _apart(column: Column, evidence: Sequence[Evidence]) -> Floats:
     """Log likelihood (step, gap, upper level, size) of the distances between neighbours."""
     m = len(column.names)
     single = [spacing(a, b) for a, b in zip(column.names[:-1], column.names[1:], strict=True)]
@@ -249,18 +223,10 @@ def _apart(column: _Column, evidence: Sequence[Evidence]) -> Floats:
     return result
 
 
-def spacing(upper: str, lower: str) -> tuple[float, float]:
-    """Return the mean mm between two neighbours' bodies, and the SD of its log."""
-    if (upper, lower) in SPACING:
-        return SPACING[upper, lower][:2]
-    # T13 and what lies beside it, and the last discs of unusual spines: as T12–L1.
-    return SPACING["T12", "L1"][:2]
-
-
-def _seen(column: _Column, evidence: Sequence[Evidence]) -> Floats:
+def _seen(column: Column, evidence: Sequence[Evidence]) -> Floats:
     """Log likelihood (vertebra, level) of what is seen of each vertebra by itself."""
     region = _region_table(column)
-    bears = np.array([_bears_ribs(name) for name in column.names])
+    bears = np.array([bears_ribs(name) for name in column.names])
     # Where no rib is found at all, ribs were cut off or not recognised: that tells nothing.
     ribs_seen = any(one.ribs is not None and one.ribs > 0.5 for one in evidence)
     rows = []
@@ -281,10 +247,10 @@ def _seen(column: _Column, evidence: Sequence[Evidence]) -> Floats:
     return np.array(rows)
 
 
-def _region_table(column: _Column) -> Floats:
+def _region_table(column: Column) -> Floats:
     """Chance (level, region) that a network sees this region at this level."""
-    own = np.array([_region(name) for name in column.names])
-    table = np.full((len(own), len(_REGIONS)), _CHANCE)
+    own = np.array([region_of(name) for name in column.names])
+    table = np.full((len(own), len(REGIONS)), _CHANCE)
     for n, region in enumerate(own):
         # A network errs by one level where regions meet.
         for neighbour in (n - 1, n + 1):
@@ -295,20 +261,7 @@ def _region_table(column: _Column) -> Floats:
     return table
 
 
-def _region(name: str) -> int:
-    if name in ("C1", "C2"):
-        return 0
-    return {"C": 1, "T": 2, "L": 3}[name[0]]
-
-
-def _bears_ribs(name: str) -> float:
-    """Chance that ribs are seen at this level; T1's and T12's are small or easily missed."""
-    if name[0] == "T":
-        return {"T1": 0.8, "T12": 0.75, "T13": 0.7}.get(name, 0.93)
-    return {"C7": 0.1, "L1": 0.06}.get(name, _CHANCE)
-
-
-def _above_sacrum(column: _Column, sacrum_mm: float | None) -> Floats:
+def _above_sacrum(column: Column, sacrum_mm: float | None) -> Floats:
     m = len(column.names)
     if sacrum_mm is None:
         return np.zeros(m)
@@ -322,49 +275,8 @@ def _above_sacrum(column: _Column, sacrum_mm: float | None) -> Floats:
     return row
 
 
-def _skips(names: Sequence[str]) -> list[int]:
-    """Indices of the vertebrae whose lower neighbour is missing from a naming."""
-    result = []
-    for n, (upper, lower) in enumerate(zip(names[:-1], names[1:], strict=True)):
-        follows = {
-            "C7": ("T1",), "T11": ("T12", "L1"), "T12": ("L1", "T13"), "T13": ("L1",)
-        }.get(upper, (f"{upper[0]}{int(upper[1:]) + 1}",))  # fmt: skip
-        if lower not in follows:
-            result.append(n)
-    return result
-
-
-def _remarks(
-    names: Sequence[str],
-    overlooked: Sequence[int],
-    alternatives: Sequence[tuple[list[str], float]],
-) -> list[str]:
-    remarks = [
-        f"Between {names[n]} and {names[n + 1]} a vertebra was not found." for n in overlooked
-    ]
-    rare = [name for name in names if name in ("T13", "L6")]
-    if rare:
-        remarks.append(
-            f"The spine seems to have an additional vertebra ({', '.join(rare)}): "
-            "check the count before any use."
-        )
-    below = dict(zip(names[:-1], names[1:], strict=True))
-    if below.get("T11") == "L1":
-        remarks.append("The spine seems to have only 11 thoracic vertebrae: check the count.")
-    others = [(other, chance) for other, chance in alternatives[1:] if chance >= 0.03]
-    for other, chance in others[:1]:
-        remarks.append(
-            f"Counting {other[0]}–{other[-1]} instead of {names[0]}–{names[-1]} "
-            f"is possible too ({chance:.0%})."
-        )
-    return remarks
-
-
-def _unsure(alternatives: Sequence[tuple[list[str], float]], evidence: Sequence[Evidence]) -> str:
-    options = " or ".join(
-        f"{names[0]}–{names[-1]} ({chance:.0%})" if len(names) > 1 else f"{names[0]} ({chance:.0%})"
-        for names, chance in alternatives[:2]
-    )
+def _missing(evidence: Sequence[Evidence]) -> list[str]:
+    """Say what would have told the levels, had it been in view."""
     missing = []
     if evidence[-1].sacrum_mm is None:
         missing.append("the sacrum is not in view")
@@ -373,5 +285,4 @@ def _unsure(alternatives: Sequence[tuple[list[str], float]], evidence: Sequence[
     seen = {int(np.argmax(one.region)) for one in evidence if one.region is not None}
     if len(seen) < 2:
         missing.append("no border between neck, chest and loin is in view")
-    because = f": {', '.join(missing)}" if missing else ""
-    return f"The levels are unsure, so no vertebra is named{because}; it could be {options}."
+    return missing

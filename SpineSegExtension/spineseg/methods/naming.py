@@ -17,7 +17,7 @@ from spineseg.methods.spine_region import VERTEBRAL
 from spineseg.result import Vertebra
 from spineseg.volume import Volume
 
-__all__ = ["gather_evidence", "name_vertebrae"]
+__all__ = ["gather_evidence", "name_found", "name_vertebrae"]
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +52,14 @@ def name_vertebrae(
     list of str
         Sentences for the user.
     """
-    named = name_levels(gather_evidence(classes, instances, found, regions))
+    return name_found(found, gather_evidence(classes, instances, found, regions))
+
+
+def name_found(
+    found: Sequence[Instance], evidence: Sequence[Evidence]
+) -> tuple[list[Vertebra], list[str]]:
+    """Name vertebrae by evidence that is gathered already; otherwise as `name_vertebrae`."""
+    named = name_levels(evidence)
     vertebrae = []
     for number, (one, level) in enumerate(zip(found, named.levels, strict=True)):
         label = by_name(level).verse if level else min(FIRST_UNSURE + number, LAST_UNSURE)
@@ -67,7 +74,7 @@ def name_vertebrae(
                 confidence=round(float(np.clip(one.quality * each, 0.0, 1.0)), 3),
             )
         )
-    return vertebrae, [*named.warnings, *_remarks(vertebrae, found)]
+    return vertebrae, [*named.warnings, *scan_remarks(vertebrae, found)]
 
 
 def gather_evidence(
@@ -146,8 +153,9 @@ def _to_sacrum(one: Instance, points: Floats | None) -> float | None:
     return float(np.percentile(below, 3)) if len(below) >= 50 else None
 
 
-def _remarks(vertebrae: Sequence[Vertebra], found: Sequence[Instance]) -> list[str]:
-    remarks = []
+def scan_remarks(vertebrae: Sequence[Vertebra], found: Sequence[Instance]) -> list[str]:
+    """Return sentences on vertebrae that were mended, are cut, or hold part of a neighbour."""
+    remarks = [*_mended(vertebrae, found)]
     cut = [display_name(v.label) for v in vertebrae if not v.complete]
     if cut:
         verb = "is" if len(cut) == 1 else "are"
@@ -159,6 +167,20 @@ def _remarks(vertebrae: Sequence[Vertebra], found: Sequence[Instance]) -> list[s
     ]
     if doubtful:
         remarks.append(f"Check {_listed(doubtful)}: part of a neighbour may be mixed in.")
+    return remarks
+
+
+def _mended(vertebrae: Sequence[Vertebra], found: Sequence[Instance]) -> list[str]:
+    """Say which vertebrae `mending` made of what was seen."""
+    names = [display_name(v.label) for v in vertebrae]
+    joined = [name for name, one in zip(names, found, strict=True) if one.slip == "joined"]
+    parted = [n for n, one in enumerate(found) if one.slip == "parted"]
+    remarks = [
+        f"{names[n]} and {names[n + 1]} were seen as one, fused or not told apart: they were"
+        " parted halfway."
+        for n in parted[::2]
+    ]
+    remarks += [f"{name} was seen as two halves, which were joined." for name in joined]
     return remarks
 
 
