@@ -67,7 +67,9 @@ class Known:
                 "Choose the one that was made from this scan, or resample it onto its grid.",
             )
         array = labels.array
-        if array.dtype.kind not in "iub" or array.min() < 0 or array.max() > LAST_UNSURE:
+        bytes_ = array.dtype in (np.uint8, np.bool_)  # which can't hold anything else
+        whole = array.dtype.kind in "iu"
+        if not bytes_ and not (whole and array.min() >= 0 and array.max() <= LAST_UNSURE):
             raise InputError(
                 "The segmentation holds other values than labels from 0 to 255.",
                 "Choose a label map of vertebrae.",

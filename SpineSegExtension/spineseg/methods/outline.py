@@ -64,4 +64,4 @@ def outline(
 
 
 def _shares(probability: Volume, grid: Grid) -> NDArray[np.float32]:
-    return probability.resampled_like(grid, order=1).array.astype(np.float32) / _FULL
+    return probability.resampled_like(grid, order=1).array.astype(np.float32) / np.float32(_FULL)

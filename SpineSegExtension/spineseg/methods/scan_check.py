@@ -5,6 +5,8 @@ What is certain is refused before anything is looked for; what is only odd is a 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,7 +79,7 @@ def _check_size(scan: Volume) -> None:
         )
 
 
-def _check_values(sample: NDArray[np.generic], low: float, high: float, strict: bool) -> None:
+def _check_values(sample: NDArray[Any], low: float, high: float, strict: bool) -> None:
     values = f"from {low:.4g} to {high:.4g}"
     if low >= 0 and high <= 1:
         raise InputError(

@@ -137,7 +137,7 @@ def _outline(
         return
     bone = maps.bone.crop(*box).resampled_like(grid, order=1).array
     # Beyond the half way to a neighbour the bone is not this one's: it sets no level here.
-    share = np.where(mine > 0, bone, 0).astype(np.float32) / _FULL
+    share = np.where(mine > 0, bone, 0).astype(np.float32) / np.float32(_FULL)
     inside = decide(scan, block, share, threshold, refine)
     best[wins] = mine[wins]
     labels[wins] = np.where(inside[wins], label, 0)
