@@ -356,6 +356,17 @@ def test_monochrome1_is_turned_for_film_like_data_but_never_for_hu(maker):
     assert "The series is XA, not CT." in notes
 
 
+def test_an_mr_is_noted_and_refused_where_a_ct_is_needed(maker):
+    maker.series(Modality="MR")
+    notes = []
+    read_volume(maker.folder, notes)
+    assert "The series is MR, not CT." in notes
+    one = next(maker.folder.iterdir())
+    for path in (maker.folder, one):
+        with pytest.raises(InputError, match="MR, not CT"):
+            read_volume(path, ct_only=True)
+
+
 def test_run_length_and_jpeg_2000_are_read(maker, tmp_path):
     maker.series(folder="rle")
     for path in (tmp_path / "rle").iterdir():
