@@ -196,14 +196,15 @@ def metal_artefacts(metal: Array, spacing: float, rng: np.random.Generator) -> A
     height, width = metal.shape[1:]
     reach = int(np.ceil(np.hypot(height, width))) + 2
     grid_y, grid_x = np.mgrid[:height, :width].astype(np.float32)
-    hardening, starving = rng.uniform(0.3, 1.2), rng.uniform(2.0, 14.0)
+    hardening, starving = rng.uniform(0.5, 4.0), rng.uniform(2.0, 20.0)
     for angle in (np.arange(_VIEWS) + rng.random(_VIEWS)) * np.pi / _VIEWS:
         c, s = np.cos(angle), np.sin(angle)
         ray = np.rint(c * grid_x + s * grid_y).astype(int)
         ray -= ray.min()
         path = np.bincount(k * reach + ray[y, x], minlength=len(rows) * reach)
         path = path.reshape(len(rows), reach) * spacing
-        error = -hardening * path**1.5 + starving * path * rng.standard_normal(path.shape)
+        error = starving * np.minimum(path, 20.0) * rng.standard_normal(path.shape)
+        error -= np.minimum(hardening * path**2, 400.0)
         # A ramp filter, cut short.
         error = error - ndimage.uniform_filter1d(error, 9, axis=1)
         out[rows] += error[:, ray].astype(np.float32)

@@ -210,6 +210,10 @@ def strut(
     axis = axis / length
     v = np.asarray(across, dtype=np.float32)
     v = v - axis * float(v @ axis)
+    if float(np.linalg.norm(v)) < 1e-3:
+        # A bar along ``across`` has no side of its own: any will do.
+        v = np.eye(3, dtype=np.float32)[int(np.abs(axis).argmin())]
+        v = v - axis * float(v @ axis)
     v = v / (float(np.linalg.norm(v)) + 1e-6)
     u = np.cross(v, axis).astype(np.float32)
     x, y, z = box.x[near] - a[0], box.y[near] - a[1], box.z[near] - a[2]

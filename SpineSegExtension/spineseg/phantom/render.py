@@ -172,7 +172,11 @@ def _inclusions(hu: Array, overlay: Array, spacing: float, rng: np.random.Genera
     hu = np.where(overlay == Tissue.LYTIC, soft + left * (np.maximum(hu, soft) - soft), hu)
     patchy = rng.uniform(0, 0.5)
     dense = rng.uniform(350, 1150) * np.clip(1 + patchy * slow, 0.3, 1.4) + 60 * fine
-    hu = np.where(overlay == Tissue.BLASTIC, np.maximum(hu, dense), hu)
+    # New bone has no sharp border.
+    filled = (overlay == Tissue.BLASTIC).astype(np.float32)
+    if filled.any():
+        filled = ndimage.gaussian_filter(filled, rng.uniform(0.2, 1.6) / spacing, truncate=2.5)
+    hu = hu + filled * np.maximum(dense - hu, 0)
     hu = np.where(overlay == Tissue.CEMENT, rng.uniform(1200, 2500), hu)
     # Titanium and steel are far above what a scanner shows: what is blurred is more than its limit.
     return np.asarray(np.where(overlay == Tissue.METAL, rng.uniform(3000, 9000), hu))

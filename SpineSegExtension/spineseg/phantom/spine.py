@@ -10,6 +10,7 @@ import numpy.typing as npt
 from .canvas import Canvas, ellipsoid, strut
 from .chain import Body, Chain
 from .codes import Tissue
+from .disease import draw_lesion, draw_screws
 from .fusion import fuse
 from .settings import PhantomSettings
 from .vertebra import canal_centre_y, canal_rho, draw_vertebra
@@ -44,9 +45,9 @@ def draw_spine(
         local = np.random.default_rng(seed)
         for lesion in settings.lesions:
             if lesion.level == body.name:
-                _draw_lesion(canvas, body, lesion.kind, lesion.radius, local)
+                draw_lesion(canvas, body, lesion.kind, lesion.radius, local)
         if body.name in settings.metal:
-            _draw_screws(canvas, body, local)
+            draw_screws(canvas, body, local)
 
 
 def _draw_disc(
@@ -70,10 +71,13 @@ def _draw_disc(
     x /= np.linalg.norm(x)
     frame = np.stack([x, np.cross(z, x), z], axis=1)
     half_w, half_d = body.size.width / 2, body.size.depth / 2
-    tall = height / 2 + 7.0
+    tall = height / 2 + 11.0
     bulge = 1.0 + rng.uniform(-0.02, 0.08)
-    vacuum = rng.random() < 0.35 * worn
-    place = rng.uniform(-0.3, 0.3, 2)
+    # Gas and loss of height go together.
+    low = np.clip(1.3 - height / max(body.size.disc, 1.0), 0.0, 1.0)
+    vacuum = rng.random() < worn * (0.2 + 0.8 * low)
+    place, wide = rng.uniform(-0.35, 0.35, 2), rng.uniform(0.25, 0.8, 2)
+    thick = min(float(rng.uniform(0.5, 1.7)), 0.3 * height)
     box = canvas.box(
         (lower + upper) / 2,
         frame,
@@ -84,12 +88,16 @@ def _draw_disc(
         return
     rho = np.sqrt((box.x / half_w) ** 2 + (box.y / half_d) ** 2) / bulge
     bend = np.clip((body.heights[0] - body.heights[2]) / body.size.depth, -0.3, 0.3)
+    # Far enough up and down to fill the hollows of the endplates, Schmorl's nodes too: bone stays.
     half = height / 2 + 0.4 + 2.6 * np.clip(1 - rho * rho, 0, 1) + np.abs(bend) * np.abs(box.y)
+    half += 6.0 * np.clip(1.2 * (1 - rho / 0.75), 0, 1)
     inside = np.maximum((rho - 1.0) * half_d, np.abs(box.z) - half)
     canvas.draw(box.slices, inside, Tissue.DISC, over=_empty)
     if vacuum:
         gas = ellipsoid(
-            box, (place[0] * half_w, place[1] * half_d, 0), (half_w * 0.5, half_d * 0.5, 1.3)
+            box,
+            (place[0] * half_w, place[1] * half_d, 0),
+            (half_w * wide[0], half_d * wide[1], thick),
         )
         canvas.draw(box.slices, gas, Tissue.VACUUM, over=lambda t: np.asarray(t == Tissue.DISC))
 
@@ -127,40 +135,3 @@ def _draw_sacral_canal(canvas: Canvas, chain: Chain) -> None:
         return
     tube = strut(box, (0, yc, 2), (0, yc - 8, -55), (12, 7.5), (4, 3), across=(0.0, 1.0, 0.0))
     canvas.draw(box.slices, tube, Tissue.CANAL, over=_empty)
-
-
-def _draw_lesion(
-    canvas: Canvas, body: Body, kind: str, radius: float, rng: np.random.Generator
-) -> None:
-    half = np.array([body.size.width, body.size.depth, body.size.height]) / 2
-    count = 3 if kind == "mixed" else int(rng.integers(1, 3))
-    for n in range(count):
-        place = rng.uniform(-0.55, 0.55, 3) * half
-        radii = radius * rng.uniform(0.6, 1.15, 3)
-        box = canvas.box(body.centre, body.rotation, place - radii - 2, place + radii + 2)
-        if box is None:
-            continue
-        inside = ellipsoid(box, tuple(place), tuple(radii)) < 0
-        blastic = kind == "blastic" or (kind == "mixed" and n % 2 == 1)
-        inside &= canvas.ids[box.slices] > 0
-        canvas.overlay[box.slices][inside] = Tissue.BLASTIC if blastic else Tissue.LYTIC
-
-
-def _draw_screws(canvas: Canvas, body: Body, rng: np.random.Generator) -> None:
-    size = body.size
-    px = size.canal[0] / 2 + size.pedicle[0] / 2
-    pz = size.height / 2 - size.pedicle[1] / 2
-    yb = -size.depth / 2
-    radius = float(rng.uniform(2.4, 3.4))
-    low = np.array([-px - 12, yb - size.canal[1] - 30, -size.height - 12])
-    box = canvas.box(body.centre, body.rotation, low, np.array([px + 12, -yb, size.height + 12]))
-    if box is None:
-        return
-    for s in (-1.0, 1.0):
-        head = (s * (px + 3), yb - size.canal[1] - 8, pz)
-        screw = strut(box, head, (s * px * 0.45, -yb * 0.45, pz - 2), (radius,) * 2, (radius,) * 2)
-        rod = strut(
-            box, (head[0], head[1] - 4, -size.height - 4), (head[0], head[1] - 4, size.height + 4),
-            (2.9, 2.9), (2.9, 2.9),
-        )  # fmt: skip
-        canvas.overlay[box.slices][np.minimum(screw, rod) < 0] = Tissue.METAL

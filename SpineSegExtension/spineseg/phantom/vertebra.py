@@ -70,24 +70,57 @@ def body_distance(whole: Box, body: Body, worn: float, rng: np.random.Generator)
     height = middle + u * (front - back) / 2 + u * u * ((front + back) / 2 - middle)
     height = np.maximum(height, 3.0)
     rise = np.clip(np.abs(box.z) / (height / 2), 0, 1.3)
-    spread = 1.0 - rng.uniform(0.04, 0.13) * (1.0 - rise * rise)
-    lip = worn * rng.uniform(0, 0.22)
-    if lip > 0.01:
-        angle = np.arctan2(box.y, box.x)
-        rim = np.clip((rise - 0.55) / 0.45, 0, 1) ** 2
-        swell = 0.5 + 0.5 * np.cos(angle * rng.integers(1, 4) + np.float32(rng.uniform(0, 6.3)))
-        spread = spread + lip * rim * swell
+    # A waist, and endplates that stand out over it.
+    waist = rng.uniform(0.05, 0.17)
+    spread = 1.0 + 0.35 * waist - waist * (1.0 - rise * rise)
+    lips = _lips(box, rise, worn, rng)
     power = rng.uniform(2.1, 2.7)
     reach = (np.abs(box.x) / half_w) ** power + (np.abs(box.y) / half_d) ** power
-    rho = reach ** (1.0 / power) / spread
+    flat = reach ** (1.0 / power)
+    rho = flat / (spread + lips)
     side = (rho - 1.0) * min(half_w, half_d)
     hollow = rng.uniform(0.5, 2.2) * np.clip(1.0 - (box.x / (0.55 * half_w)) ** 2, 0, 1)
     side = smooth_max(side, -half_d * 0.93 + hollow - box.y, 2.0)
     dish = rng.uniform(0.3, 2.4) * (0.5 if body.name[0] == "C" else 1.0)
     plate = np.abs(box.z) - height / 2 + dish * np.clip(1.0 - rho * rho, 0, 1)
+    # Beaks reach past the endplate towards the neighbour.
+    plate = plate - 0.6 * half_d * lips * np.clip((flat - 0.8) / 0.2, 0, 1)
+    plate = plate + _nodes(box, body, worn, rng)
     distance = np.full(whole.x.shape, FAR_MM, dtype=np.float32)
     distance[near] = np.minimum(smooth_max(side, plate, 2.0), FAR_MM)
     return distance
+
+
+def _lips(box: Box, rise: Array, worn: float, rng: np.random.Generator) -> Array:
+    """How far osteophytes widen the body, as a share of its half-width: beaks at the two rims."""
+    most, turns = worn * rng.uniform(0, 0.3, 2), rng.integers(1, 4, 2)
+    phases = rng.uniform(0, 2 * np.pi, 2)
+    if most.max() < 0.01:
+        return np.zeros_like(rise)
+    angle = np.arctan2(box.y, box.x)
+    rim = np.clip((rise - 0.35) / 0.65, 0, 1.1) ** 2.5
+    swell = [
+        np.float32(m) * (0.5 + 0.5 * np.cos(angle * n + np.float32(p)))
+        for m, n, p in zip(most, turns, phases, strict=True)
+    ]
+    return np.asarray(rim * np.where(box.z > 0, swell[0], swell[1]), dtype=np.float32)
+
+
+def _nodes(box: Box, body: Body, worn: float, rng: np.random.Generator) -> Array | float:
+    """Depth (mm) of Schmorl's nodes: where a disc has sunk into an endplate."""
+    chance, places = rng.random(2), rng.uniform(-0.5, 0.5, (2, 2))
+    radii, depths = rng.uniform(2.5, 6.0, 2), rng.uniform(1.5, 6.0, 2)
+    if body.name[0] == "C" and body.name != "C7":
+        return 0.0
+    total: Array | float = 0.0
+    for n, end in enumerate((1.0, -1.0)):
+        if chance[n] > 0.04 + 0.22 * worn:
+            continue
+        x, y = places[n] * (body.size.width, body.size.depth)
+        deep = min(depths[n], 0.22 * min(body.heights))
+        away = ((box.x - np.float32(x)) ** 2 + (box.y - np.float32(y)) ** 2) / radii[n] ** 2
+        total = total + np.where(end * box.z > 0, np.float32(deep) * np.exp(-away * away), 0)
+    return total
 
 
 def _atlas(box: Box, body: Body) -> Parts:
@@ -175,8 +208,8 @@ def _cervical_side(box: Box, size: Size, side: Side, zc: float) -> tuple[Array, 
     return np.minimum(pedicle, lamina), parts
 
 
-def _thoracolumbar(box: Box, body: Body) -> Parts:
-    """Posterior parts of T1–L6."""
+def _thoracolumbar(box: Box, body: Body, bulk: float) -> Parts:
+    """Posterior parts of T1–L6; ``bulk`` is 0, or up to 1 where wear has made them heavy."""
     size = body.size
     lumbar = size.name[0] == "L"
     yb = -size.depth / 2 * 0.93
@@ -197,18 +230,23 @@ def _thoracolumbar(box: Box, body: Body) -> Parts:
             (3.4, h * (0.36 if lumbar else 0.48)), (3.2, h * (0.42 if lumbar else 0.52)),
         )  # fmt: skip
         arches.append(np.minimum(pedicle, lamina))
-        parts += processes(box, body, side, px, pz)
+        parts += processes(box, body, side, px, pz, 1.0 + 0.4 * bulk)
     base = (0.0, yb - cd - 3.5, -h * 0.25)
     fall = min(np.tan(np.radians(size.droop)) * (size.reach - cd), 33.0)
     tip = (0.0, yb - size.reach, -h * 0.25 - fall)
+    high = 1.0 + (0.45 if lumbar else 0.2) * bulk
     radii = ((4.0, 8.5), (3.8, 9.5)) if lumbar else ((3.8, 6.5), (3.2, 4.2))
+    radii = tuple((a * (1 + 0.3 * bulk), b * high) for a, b in radii)
     parts.append((SubRegion.SPINOUS, strut(box, base, tip, *radii)))
     parts.append((SubRegion.ARCH, np.minimum(*arches)))
     return parts
 
 
-def _lumbar_processes(box: Box, body: Body, side: Side, px: float, pz: float) -> Parts:
-    """Costal and articular processes of one side of L1–L6; the pedicle is at ``px``, ``pz``."""
+def _lumbar_processes(box: Box, body: Body, side: Side, px: float, pz: float, fat: float) -> Parts:
+    """Costal and articular processes of one side of L1–L6; the pedicle is at ``px``, ``pz``.
+
+    ``fat`` is how much thicker the joints are than in youth.
+    """
     s, transverse, upper, lower = side
     size, gap = body.size, body.disc
     yb, h = -size.depth / 2 * 0.93, size.height
@@ -223,12 +261,14 @@ def _lumbar_processes(box: Box, body: Body, side: Side, px: float, pz: float) ->
     down_to = (s * (cw / 2 + 0.5), yb - cd - 3.0, -h / 2 - gap * 0.5 - 6.5)
     return [
         (transverse, bar),
-        (upper, strut(box, up_from, up_to, (5.5, 5.0), (4.5, 6.0), across=FORWARDS)),
-        (lower, strut(box, down_from, down_to, (5.5, 5.0), (4.5, 5.0), across=FORWARDS)),
+        (upper, strut(box, up_from, up_to, (5.5 * fat, 5.0), (4.5 * fat, 6.0 * fat), FORWARDS)),
+        (lower, strut(box, down_from, down_to, (5.5 * fat, 5.0), (4.5 * fat, 5.0 * fat), FORWARDS)),
     ]
 
 
-def _thoracic_processes(box: Box, body: Body, side: Side, px: float, pz: float) -> Parts:
+def _thoracic_processes(
+    box: Box, body: Body, side: Side, px: float, pz: float, fat: float
+) -> Parts:
     """Transverse and articular processes of one side of T1–T13."""
     s, transverse, upper, lower = side
     size, gap = body.size, body.disc
@@ -247,8 +287,8 @@ def _thoracic_processes(box: Box, body: Body, side: Side, px: float, pz: float) 
     down_to = (s * (cw / 2 + 0.5), yb - cd - 1.0, -h / 2 - gap - 3.5)
     return [
         (transverse, bar),
-        (upper, strut(box, up_from, up_to, (5.0, 3.6), (4.8, 2.8), across=FORWARDS)),
-        (lower, strut(box, down_from, down_to, (5.2, 3.6), (4.8, 2.8), across=FORWARDS)),
+        (upper, strut(box, up_from, up_to, (5.0 * fat, 3.6), (4.8, 2.8 * fat), FORWARDS)),
+        (lower, strut(box, down_from, down_to, (5.2 * fat, 3.6), (4.8, 2.8 * fat), FORWARDS)),
     ]
 
 
@@ -271,7 +311,9 @@ def draw_vertebra(canvas: Canvas, body: Body, worn: float, rng: np.random.Genera
     if size.name == "C1":
         parts = _atlas(box, body)
     else:
-        back = _cervical(box, body) if size.name[0] == "C" else _thoracolumbar(box, body)
+        bulk = worn * float(local.uniform(0, 1))
+        neck = size.name[0] == "C"
+        back = _cervical(box, body) if neck else _thoracolumbar(box, body, bulk)
         parts = [(int(SubRegion.BODY), body_distance(box, body, worn, local)), *back]
     distance = parts[0][1]
     code = np.full(distance.shape, parts[0][0], dtype=np.uint8)
