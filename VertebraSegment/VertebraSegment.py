@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -14,15 +15,20 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-from spineseg.errors import CancelledError
+from spineseg.errors import CancelledError, InputError
 from spineseg.jobs import readable
 from SpineSegMRML.jobs import describe
+from SpineSegMRML.names import levelNames
+from SpineSegMRML.points import addPointsNode
+from SpineSegMRML.segmentations import segmentEditorNode
+from VertebraSegmentLib.Clicks import UNSURE
 from VertebraSegmentLib.Logic import SegmentLogic
 from VertebraSegmentLib.Parameters import VertebraSegmentParameterNode
 
 from SpineSegExtension import ensureDependencies
 
 SEGMENT_EDITOR_TAG = "VertebraSegmentEditor"
+SECTIONS = ("inputs", "all", "click", "edit", "export", "advanced")
 
 
 class VertebraSegment(ScriptedLoadableModule):
@@ -32,17 +38,22 @@ class VertebraSegment(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("Vertebra Segment")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        self.parent.dependencies = ["SpineSegExtension", "Segmentations", "SubjectHierarchy"]
+        self.parent.dependencies = [
+            "SpineSegExtension",
+            "Markups",
+            "Segmentations",
+            "SubjectHierarchy",
+        ]
         self.parent.contributors = ["The SpineSegExtension contributors"]
         self.parent.helpText = _(
-            "Finds, outlines and names the vertebrae of a CT scan. Correct the result with the "
-            "brush, read the table, and export a surface model of each vertebra. Not a medical "
-            "device: look at every result."
+            "Finds, outlines and names the vertebrae of a CT scan, or the one that is clicked. "
+            "Correct the result with the brush, go on from there, read the table, and export a "
+            "surface model of each vertebra. Not a medical device: look at every result."
         )
         self.parent.helpText += self.getDefaultModuleDocumentationLink()
         self.parent.acknowledgementText = _(
-            "The network was trained on digital spines; its model card says on what and how well "
-            "it does."
+            "The networks were trained on digital spines; their model cards say on what and how "
+            "well they do."
         )
 
 
@@ -67,6 +78,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
+        self._editorNode = None
 
     # Life of the panel
 
@@ -79,8 +91,14 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = VertebraSegmentLogic()
         self.ui.segmentEditorWidget.setSegmentationNodeSelectorVisible(False)
         self.ui.segmentEditorWidget.setSourceVolumeNodeSelectorVisible(False)
+        self._setUpLevels()
         self.ui.applyButton.clicked.connect(self.onApplyButton)
         self.ui.exportButton.clicked.connect(self.onExportButton)
+        self.ui.placeButton.toggled.connect(self.onPlaceButton)
+        self.ui.placeWidget.activeMarkupsPlaceModeChanged.connect(self.ui.placeButton.setChecked)
+        self.ui.undoButton.clicked.connect(lambda: self._try(self.logic.undo))
+        self.ui.redoButton.clicked.connect(lambda: self._try(self.logic.redo))
+        self.ui.updateButton.clicked.connect(self.onUpdateButton)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
@@ -90,6 +108,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         if self.logic:
             self.logic.cancel()
+            self.logic.clicks.close()
         self.setParameterNode(None)
         self.removeObservers()
         self.ui = None
@@ -101,12 +120,14 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def exit(self):
         self.ui.segmentEditorWidget.setActiveEffect(None)
         self.ui.segmentEditorWidget.uninstallKeyboardShortcuts()
+        self.ui.placeWidget.setPlaceModeEnabled(False)
         # A run goes on while another module is open, and needs its parameters.
         if not self.logic.running:
             self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event):
         self.logic.cancel()
+        self.logic.clicks.close()
         self.setParameterNode(None)
         self.ui.segmentEditorWidget.setSegmentationNode(None)
 
@@ -129,6 +150,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self._parameterNodeGuiTag = None
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+            self.logic.clicks.follow(None, self.onPoint)
         self._parameterNode = parameterNode
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
@@ -136,12 +158,18 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._update()
 
     def _initializeSegmentEditor(self):
-        node = slicer.mrmlScene.GetSingletonNode(SEGMENT_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
-        if node is None:
-            node = slicer.vtkMRMLSegmentEditorNode()
-            node.SetSingletonTag(SEGMENT_EDITOR_TAG)
-            node = slicer.mrmlScene.AddNode(node)
+        node = segmentEditorNode(slicer.mrmlScene, SEGMENT_EDITOR_TAG)
+        if not self.hasObserver(node, vtk.vtkCommand.ModifiedEvent, self._updateSelected):
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._updateSelected)
+        self._editorNode = node
         self.ui.segmentEditorWidget.setMRMLSegmentEditorNode(node)
+
+    def _setUpLevels(self):
+        for combo in (self.ui.clickLevelComboBox, self.ui.levelComboBox):
+            for level in levelNames():
+                combo.addItem(level, level)
+            combo.addItem(_("unsure"), UNSURE)
+            combo.connect("activated(int)", self.onLevelChosen)
 
     def _update(self, caller=None, event=None):
         """Bring the buttons, the table and the brush up to date with the parameters."""
@@ -149,13 +177,22 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters is None or self.logic.running:
             return
         reason = self.logic.validate(parameters.inputVolume, parameters.method.value)
-        self.ui.applyButton.enabled = not reason
-        self.ui.applyButton.toolTip = reason or _("Find, outline and name the vertebrae.")
+        self._offer(self.ui.applyButton, reason, _("Find, outline and name the vertebrae."))
         reason = self.logic.validateExport(
             parameters.segmentation, parameters.inputVolume, parameters.exportFolder
         )
-        self.ui.exportButton.enabled = not reason
-        self.ui.exportButton.toolTip = reason or _("Write a model file for each segment.")
+        self._offer(self.ui.exportButton, reason, _("Write a model file for each segment."))
+        reason = self.logic.validate(parameters.inputVolume)
+        self._offer(
+            self.ui.placeButton,
+            reason,
+            _("Click on vertebrae in a view; press again, or the right mouse button, to end."),
+        )
+        self.ui.placeWidget.setCurrentNode(parameters.points)
+        # Later, for a view still handles the mouse when it tells of a point.
+        self.logic.clicks.follow(
+            parameters.points, self.onPoint, lambda handle: qt.QTimer.singleShot(0, handle)
+        )
         self.ui.tableView.setMRMLTableNode(parameters.resultTable)
         self.ui.tableView.visible = parameters.resultTable is not None
         editor = self.ui.segmentEditorWidget
@@ -163,22 +200,52 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             editor.setSegmentationNode(parameters.segmentation)
         if parameters.segmentation and parameters.inputVolume:
             editor.setSourceVolumeNode(parameters.inputVolume)
+        self._updateSelected()
+
+    def _updateSelected(self, caller=None, event=None):
+        """Bring what concerns the selected segment, undo and redo up to date."""
+        parameters = self._parameterNode
+        if parameters is None or self.logic.running:
+            return
+        level = self.logic.clicks.levelOf(parameters.segmentation, self._selected())
+        for combo in (self.ui.clickLevelComboBox, self.ui.levelComboBox):
+            combo.enabled = bool(level)
+            combo.setCurrentIndex(combo.findData(level))
+        reason = self.logic.validateUpdate(
+            parameters.segmentation, parameters.inputVolume, self._selected()
+        )
+        self._offer(
+            self.ui.updateButton,
+            reason,
+            _(
+                "Go on from the selected vertebra: find the others again and renumber them. What "
+                "you have painted, named or clicked stays as it is."
+            ),
+        )
+        self.ui.undoButton.enabled = self.logic.clicks.history.canUndo
+        self.ui.redoButton.enabled = self.logic.clicks.history.canRedo
+
+    @staticmethod
+    def _offer(button, reason, toolTip):
+        """Enable a button, or let its tooltip say why it can't be used."""
+        button.enabled = not reason
+        button.toolTip = reason or toolTip
+
+    def _selected(self):
+        return self._editorNode.GetSelectedSegmentID() or ""
 
     # Running
 
     def onApplyButton(self):
-        """Start a run, or cancel the one that is under way: the button says which."""
+        """Start a run, or cancel what is under way: the button says which."""
         if self.logic.running:
             self.ui.applyButton.enabled = False
             self.ui.statusLabel.text = _("Cancelling…")
             self.logic.cancel()
             return
-        if not ensureDependencies():
-            return
         parameters = self._parameterNode
-        self._setRunning(True)
-        try:
-            outcome = self.logic.segment(
+        outcome = self._run(
+            lambda: self.logic.segment(
                 parameters.inputVolume,
                 parameters.segmentation,
                 parameters.resultTable,
@@ -186,15 +253,115 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 parameters.device.value,
                 self._onProgress,
             )
-        except CancelledError as error:
+        )
+        if outcome:
+            parameters.resultTable = outcome.tableNode
+
+    def onUpdateButton(self):
+        """Go on from the selected vertebra."""
+        parameters = self._parameterNode
+        self._run(
+            lambda: self.logic.updateFrom(
+                parameters.segmentation,
+                parameters.inputVolume,
+                self._selected(),
+                tableNode=parameters.resultTable,
+                device=parameters.device.value,
+                onProgress=self._onProgress,
+            )
+        )
+
+    def onPoint(self, points, point):
+        """Segment at a point that was placed or moved; take it back if that can't be done."""
+        parameters = self._parameterNode
+        outcome = None
+        if self.ui and parameters is not None and not self.logic.running:
+            outcome = self._run(
+                lambda: self.logic.clicks.clickPoint(
+                    points,
+                    point,
+                    parameters.inputVolume,
+                    parameters.segmentation,
+                    parameters.target.value,
+                    device=parameters.device.value,
+                    onProgress=self._onProgress,
+                ),
+                {part for part in SECTIONS if part != "click"},  # where placing goes on
+                (CancelledError, InputError),
+            )
+        if outcome is None:
+            points.settle(point, point.state)
+            return
+        self._editorNode.SetSelectedSegmentID(outcome.segmentId)
+        if outcome.level is None and self.ui:
+            self.ui.clickLevelComboBox.setFocus()
+
+    def _run(self, work, closed=SECTIONS, expected=CancelledError):
+        """Do long work, show how it ended, and return its outcome; None if it failed."""
+        if not ensureDependencies():
+            return None
+        parameters = self._parameterNode
+        self._setRunning(True, closed)
+        try:
+            outcome = work()
+        except expected as error:
             self._finish(str(error))
         # Whatever goes wrong must free the panel and reach the user as a sentence.
         except Exception as error:  # noqa: BLE001
             self._fail(error)
         else:
             parameters.segmentation = outcome.segmentationNode
-            parameters.resultTable = outcome.tableNode
             self._finish("\n".join([outcome.summary(), *outcome.warnings]))
+            return outcome
+        return None
+
+    # Small things
+
+    def onPlaceButton(self, place):
+        """Let the user click on vertebrae, or end that."""
+        parameters = self._parameterNode
+        if place and parameters is not None and parameters.points is None:
+            parameters.points = addPointsNode(slicer.mrmlScene, _("Clicked vertebrae"))
+            self._update()
+        self.ui.placeWidget.setPlaceModeEnabled(place)
+
+    def onLevelChosen(self, index):
+        level = self.ui.levelComboBox.itemData(index)
+        self._try(
+            lambda: self.logic.clicks.rename(
+                self._parameterNode.segmentation,
+                self._selected(),
+                None if level == UNSURE else level,
+            )
+        )
+
+    def onExportButton(self):
+        with slicer.util.WaitCursor():
+            self._try(self._export)
+
+    def _export(self):
+        parameters = self._parameterNode
+        files = self.logic.exportModels(
+            parameters.segmentation,
+            parameters.inputVolume,
+            parameters.exportFolder,
+            parameters.exportFormat.value,
+        )
+        text = _("{n} models written to {folder}.")
+        return [text.format(n=len(files), folder=parameters.exportFolder)]
+
+    def _try(self, action):
+        """Do something short and show what there is to say about it."""
+        try:
+            self.ui.statusLabel.text = "\n".join(action() or [])
+        except (CancelledError, InputError) as error:
+            self.ui.statusLabel.text = str(error)
+        # As above.
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+        self._update()
+
+    # What a run shows
 
     def _onProgress(self, report):
         if self.ui:
@@ -203,14 +370,14 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.ui.statusLabel.text = describe(report)
         slicer.app.processEvents()
 
-    def _setRunning(self, running):
+    def _setRunning(self, running, parts=SECTIONS):
         self.ui.applyButton.text = _("Cancel") if running else _("Apply")
         if running:
             self.ui.applyButton.enabled = True
             self.ui.applyButton.toolTip = _("Stop; the scene stays as it is.")
         self.ui.progressBar.value = 0
         self.ui.progressBar.visible = running
-        for part in ("inputs", "edit", "export", "advanced"):
+        for part in parts if running else SECTIONS:
             getattr(self.ui, f"{part}CollapsibleButton").enabled = not running
 
     def _finish(self, text):
@@ -225,24 +392,6 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         known = readable(error)
         self._finish(str(known))
         slicer.util.errorDisplay(str(known), detailedText=known.details)
-
-    def onExportButton(self):
-        parameters = self._parameterNode
-        try:
-            with slicer.util.WaitCursor():
-                files = self.logic.exportModels(
-                    parameters.segmentation,
-                    parameters.inputVolume,
-                    parameters.exportFolder,
-                    parameters.exportFormat.value,
-                )
-        # As above.
-        except Exception as error:  # noqa: BLE001
-            self._fail(error)
-        else:
-            self.ui.statusLabel.text = _("{n} models written to {folder}.").format(
-                n=len(files), folder=parameters.exportFolder
-            )
 
 
 class VertebraSegmentTest(ScriptedLoadableModuleTest):
@@ -269,4 +418,6 @@ class VertebraSegmentTest(ScriptedLoadableModuleTest):
         widget.initializeParameterNode()
         self.assertFalse(widget.ui.applyButton.enabled)
         self.assertEqual(widget.ui.applyButton.toolTip, widget.logic.validate(None))
+        for button in ("placeButton", "undoButton", "redoButton", "updateButton"):
+            self.assertFalse(getattr(widget.ui, button).enabled)
         self.delayDisplay(_("The panel says why it can't run"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ClickPoint", "ClickPoints", "PointState"]
+__all__ = ["ClickPoint", "ClickPoints", "PointState", "addPointsNode"]
 
 STILL_MM = 1e-6
 Position = tuple[float, float, float]
@@ -183,6 +183,13 @@ class ClickPoints:
             yield
         finally:
             self._quiet = before
+
+
+def addPointsNode(scene: Any, name: str) -> Any:
+    """Add an empty list of control points, with what shows it, to a scene."""
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", scene.GenerateUniqueName(name))
+    node.CreateDefaultDisplayNodes()
+    return node
 
 
 def _near(one: Position | None, other: Position) -> bool:

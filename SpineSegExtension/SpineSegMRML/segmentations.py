@@ -28,6 +28,7 @@ __all__ = [
     "remember",
     "removeNode",
     "restore",
+    "segmentEditorNode",
     "segmentationFromVolume",
     "setSegmentation",
 ]
@@ -180,6 +181,16 @@ def placeBeside(node: Any, siblingNode: Any) -> None:
         hierarchy.SetItemParent(item, parent)
     else:
         hierarchy.CreateItem(parent, node)
+
+
+def segmentEditorNode(scene: Any, tag: str) -> Any:
+    """Return the scene's Segment Editor settings with a singleton tag; new ones if need be."""
+    node = scene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
+    if node is not None:
+        return node
+    node = slicer.vtkMRMLSegmentEditorNode()
+    node.SetSingletonTag(tag)
+    return scene.AddNode(node)
 
 
 def vertebraColorTable(scene: Any) -> Any:

@@ -14,7 +14,7 @@ from SpineSegMRML.history import Recording
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.layers import Mask, masks
 
-__all__ = ["ClickOutcome", "Request", "labelOf", "showClick"]
+__all__ = ["ClickOutcome", "Request", "labelOf", "levelIn", "showClick"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Request:
     segmentationNode: Any
     target: str
     level: str | None
+    device: str
 
     def check(self) -> None:
         """Raise InputError where the nodes don't fit; the worker checks the rest."""
@@ -93,7 +94,7 @@ def showClick(
         raise
     name = segments.nameIn(node, segmentId)
     outcome = ClickOutcome(
-        node, segmentId, name, _levelOf(name), replaces is not None, [*result.warnings, *warnings]
+        node, segmentId, name, levelIn(name), replaces is not None, [*result.warnings, *warnings]
     )
     return outcome, recording
 
@@ -143,7 +144,7 @@ def _labelFor(
     return names.freeUnsure(taken), warnings
 
 
-def _levelOf(name: str) -> str | None:
+def levelIn(name: str) -> str | None:
     """Return the level that a segment's name says; None if it is unsure."""
     meaning = names.meaningOf(name)
     level = labels.display_name(meaning[0]) if meaning else ""

@@ -16,10 +16,15 @@ from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import Report, progressTo, pythonExecutable
 from SpineSegMRML.points import ClickPoint, ClickPoints, PointState
 
-from VertebraSegmentLib.ClickResults import ClickOutcome, Request, labelOf, showClick
+from VertebraSegmentLib.ClickResults import ClickOutcome, Request, labelOf, levelIn, showClick
 from VertebraSegmentLib.Runs import Runs
 
-__all__ = ["ClickLogic", "ClickOutcome"]
+__all__ = ["AUTOMATIC", "UNSURE", "ClickLogic", "ClickOutcome"]
+
+AUTOMATIC = "auto"
+"""Device that the method chooses itself."""
+UNSURE = "unsure"
+"""What a chooser of levels offers besides the levels' names."""
 
 OnProgress = Callable[[Report], None]
 
@@ -33,11 +38,18 @@ class ClickLogic:
         Shared with the other logic, for one thing is done at a time.
     worker : ResidentWorker, optional
         Keeps the networks and the scan; by default a child process, started at the first click.
+
+    Attributes
+    ----------
+    history : History
+        What can be undone.
     """
 
     def __init__(self, runs: Runs | None = None, worker: Any = None) -> None:
         self._runs = runs or Runs()
         self._worker = worker
+        self._isOwn = worker is None
+        self._device = AUTOMATIC
         self._open: tuple[Any, Volume] | None = None
         self._points: dict[str, ClickPoints] = {}
         self.history = History()
@@ -51,6 +63,7 @@ class ClickLogic:
         segmentationNode: Any = None,
         target: str = names.VERTEBRA,
         level: str | None = None,
+        device: str = AUTOMATIC,
         onProgress: OnProgress | None = None,
     ) -> ClickOutcome:
         """Segment the vertebra at a point and put it into the scene.
@@ -70,6 +83,8 @@ class ClickLogic:
             One of `names.TARGETS`: the whole vertebra, its body, or the body's centrum.
         level : str, optional
             What level it is; by default its neighbours tell, or it is unsure.
+        device : str
+            "auto", "cpu" or "cuda"; the child process is started anew for another one.
         onProgress : callable, optional
             Called in this thread with a `Report`; may call `cancel`.
 
@@ -78,7 +93,7 @@ class ClickLogic:
         SpineSegError
             One sentence, with its remedy: nothing lies there, for example.
         """
-        request = Request(inputNode, point, segmentationNode, target, level)
+        request = Request(inputNode, point, segmentationNode, target, level, device)
         outcome, recording = self._click(request, onProgress)
         self.history.add(recording.change())
         return outcome
@@ -91,6 +106,7 @@ class ClickLogic:
         segmentationNode: Any = None,
         target: str = names.VERTEBRA,
         level: str | None = None,
+        device: str = AUTOMATIC,
         onProgress: OnProgress | None = None,
     ) -> ClickOutcome:
         """Segment the vertebra at a control point that was placed or moved.
@@ -102,7 +118,7 @@ class ClickLogic:
         position = points.position(point)
         if position is None:
             raise InputError(_("The point is not there any more."), _("Place it again."))
-        request = Request(inputNode, position, segmentationNode, target, level)
+        request = Request(inputNode, position, segmentationNode, target, level, device)
         try:
             outcome, recording = self._click(request, onProgress)
         except Exception:
@@ -125,7 +141,7 @@ class ClickLogic:
         started = time.monotonic()
         inputNode, segmentationNode = request.inputNode, request.segmentationNode
         with self._runs.on(inputNode) as token:
-            worker, progress = self._resident(), progressTo(onProgress, token)
+            worker, progress = self._resident(request.device), progressTo(onProgress, token)
             scan, isNew = self._scan(inputNode)
             worker.open(scan, progress)
             knownVolume, ids = segments.known(segmentationNode, inputNode)
@@ -153,15 +169,20 @@ class ClickLogic:
             return self._open[1], False
         if self._open is not None and np.may_share_memory(self._open[1].array, scan.array):
             # The worker tells scans by where their voxels lie: it would not notice.
-            self._resident().close()
+            self._worker.close()
         self._open = (key, scan)
         return scan, True
 
-    def _resident(self) -> Any:
-        if self._worker is None:
+    def _resident(self, device: str) -> Any:
+        if self._isOwn and (self._worker is None or self._device != device):
+            from spineseg.methods.click import Settings
             from spineseg.residentclient import ResidentWorker
 
-            self._worker = ResidentWorker(python=pythonExecutable())
+            if self._worker is not None:
+                self._worker.close()
+            settings = Settings(device=None if device == AUTOMATIC else device)
+            self._worker = ResidentWorker(python=pythonExecutable(), settings=settings)
+            self._device = device
         return self._worker
 
     def close(self) -> None:
@@ -204,6 +225,15 @@ class ClickLogic:
         return points
 
     # Names
+
+    def levelOf(self, segmentationNode: Any, segmentId: str) -> str:
+        """Return a segment's level, `UNSURE`, or "" where it is no vertebra or part of one."""
+        segmentation = segmentationNode.GetSegmentation() if segmentationNode else None
+        if segmentation is None or not segmentId:
+            return ""
+        name = segments.nameIn(segmentationNode, segmentId)
+        isVertebra = names.meaningOf(name) is not None
+        return (levelIn(name) or UNSURE) if isVertebra else ""
 
     def rename(self, segmentationNode: Any, segmentId: str, level: str | None) -> list[str]:
         """Give a segment another level, with its colour and terminology; its id stays.

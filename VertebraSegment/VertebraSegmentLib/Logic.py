@@ -16,14 +16,12 @@ from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import JobOutcome, Report, segmentInChild, updateInChild
 
 from VertebraSegmentLib.ClickResults import labelOf
-from VertebraSegmentLib.Clicks import ClickLogic
+from VertebraSegmentLib.Clicks import AUTOMATIC, ClickLogic
 from VertebraSegmentLib.Runs import Runs
 from VertebraSegmentLib.Updates import showUpdate
 
 __all__ = ["AUTOMATIC", "SegmentLogic", "SegmentOutcome"]
 
-AUTOMATIC = "auto"
-"""Device that the method chooses itself."""
 MINIMUM_SLICES = 2
 
 Runner = Callable[..., JobOutcome]

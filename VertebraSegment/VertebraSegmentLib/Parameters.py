@@ -3,14 +3,20 @@
 import enum
 import pathlib
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
+from slicer import (
+    vtkMRMLMarkupsFiducialNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLTableNode,
+)
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 from spineseg import registry
+from SpineSegMRML import names
 from SpineSegMRML.i18n import tr as _
 
 from VertebraSegmentLib.Logic import AUTOMATIC
 
-__all__ = ["Device", "Method", "ModelFormat", "VertebraSegmentParameterNode"]
+__all__ = ["Device", "Method", "ModelFormat", "Target", "VertebraSegmentParameterNode"]
 
 
 class Device(enum.Enum):
@@ -26,6 +32,22 @@ class Device(enum.Enum):
             Device.AUTOMATIC: _("Automatic"),
             Device.CPU: _("Processor"),
             Device.GPU: _("Graphics card (NVIDIA)"),
+        }[self]
+
+
+class Target(enum.Enum):
+    """What of a vertebra a click gives; the values are the library's names."""
+
+    VERTEBRA = names.VERTEBRA
+    BODY = names.BODY
+    CENTRUM = names.CENTRUM
+
+    def label(self):
+        """Return the text in the chooser."""
+        return {
+            Target.VERTEBRA: _("Whole vertebra"),
+            Target.BODY: _("Vertebral body"),
+            Target.CENTRUM: _("Trabecular centrum"),
         }[self]
 
 
@@ -56,6 +78,8 @@ class VertebraSegmentParameterNode:
     resultTable - Takes the table of vertebrae; none makes a new one.
     method - Row of the registry.
     device - Where the network runs.
+    points - Each of its points is a click on a vertebra.
+    target - What of a vertebra a click gives.
     exportFolder - Where the models go.
     exportFormat - Format of the models.
     """
@@ -65,5 +89,7 @@ class VertebraSegmentParameterNode:
     resultTable: vtkMRMLTableNode
     method: Method = Method[registry.DEFAULT_SEGMENT]
     device: Device = Device.AUTOMATIC
+    points: vtkMRMLMarkupsFiducialNode
+    target: Target = Target.VERTEBRA
     exportFolder: pathlib.Path
     exportFormat: ModelFormat = ModelFormat.STL
