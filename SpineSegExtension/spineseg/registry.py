@@ -87,6 +87,21 @@ METHODS: tuple[Method, ...] = (
         ),
     ),
     Method(
+        name="cascade",
+        title="Vertebrae in CT, one after the other (cascade)",
+        task=SEGMENT,
+        module="cascade",
+        summary=(
+            "Finds the regions of the spine, then walks along it, outlines one vertebra after the"
+            " other and names its level; can go on from a corrected vertebra."
+        ),
+        models=("vertebra-coarse", "vertebra-one"),
+        limits=(
+            "CT only. Trained on digital spines: fused vertebrae may come as one, and a vertebra "
+            "that is missed shifts the count where the distances do not show it."
+        ),
+    ),
+    Method(
         name=CLICK,
         title="Vertebra at a click",
         task=CLICK,
