@@ -90,6 +90,18 @@ def test_a_second_run_replaces_the_result_in_the_same_nodes(application, logic, 
     np.testing.assert_array_equal(back.array > 0, array > tinyworker.BONE)
 
 
+def test_a_second_run_ends_what_could_be_undone_before(logic, ct):
+    first = logic.segment(ct, method=tinyworker.WORKS)
+    logic.clicks.rename(first.segmentationNode, "L1", "L2")
+    assert logic.clicks.history.canUndo
+    logic.segment(ct, first.segmentationNode, first.tableNode, method=tinyworker.WORKS)
+    assert not logic.clicks.history.canUndo
+    assert segmentations.labelVolumeFromNode(first.segmentationNode, ct)[1] == {
+        labels.by_name("L1").verse: "L1",
+        labels.FIRST_UNSURE: "unsure 1",
+    }
+
+
 def test_cancel_leaves_the_scene_as_it_was(application, logic, ct):
     before = contents(application)
 

@@ -10,7 +10,7 @@ from clickcases import everything, middle
 from clickworker import FakeWorker
 from nodecases import addTransform, obliqueAffine, rigid
 from spineseg.errors import InputError
-from SpineSegMRML import segmentations, volumes
+from SpineSegMRML import points, segmentations, volumes
 from VertebraSegmentLib.Logic import SegmentLogic
 
 
@@ -49,9 +49,9 @@ class Panel:
         self.outcomes, self.errors = [], []
         self.logic.clicks.follow(markups, self.onPoint)
 
-    def onPoint(self, points, point):
+    def onPoint(self, watched, point):
         try:
-            outcome = self.logic.clicks.clickPoint(points, point, self.ct, self.segmentationNode)
+            outcome = self.logic.clicks.clickPoint(watched, point, self.ct, self.segmentationNode)
         except InputError as error:
             self.errors.append(str(error))
         else:
@@ -111,14 +111,14 @@ def test_a_dragged_point_counts_where_it_is_let_go_and_once(ct, whole, markups):
 def test_a_refused_point_goes_away_and_a_refused_move_goes_back(ct, whole, markups):
     panel = Panel(ct, markups, whole)
     markups.AddControlPointWorld(*middle(ct, "L1"))
-    before, points = everything(whole, ct), rows(markups)
+    before, placed = everything(whole, ct), rows(markups)
     far = tuple(np.add(middle(ct, "L1"), (400.0, 0.0, 0.0)))
     markups.AddControlPointWorld(*far)
     drag(markups, 0, far)
     assert len(panel.errors) == 2
     assert "no vertebra within 20 mm" in panel.errors[0]
     assert everything(whole, ct) == before
-    assert rows(markups) == points
+    assert rows(markups) == placed
 
 
 def test_undo_and_redo_take_the_point_along(ct, markups):
@@ -189,3 +189,20 @@ def test_only_one_list_is_watched_and_old_points_are_left_alone(scene, ct, whole
     panel.logic.clicks.follow(None, panel.onPoint)
     markups.AddControlPointWorld(*middle(ct, "L1"))
     assert len(panel.outcomes) == 2
+
+
+def test_a_new_list_of_points_is_shown_and_has_a_name_of_its_own(scene):
+    first, second = (points.addPointsNode(scene, "Clicked vertebrae") for _ in range(2))
+    assert first.GetDisplayNode() is not None
+    assert first.GetName() != second.GetName()
+    assert first.GetNumberOfControlPoints() == 0
+
+
+def test_a_chooser_of_levels_is_told_what_the_segment_is(ct, whole, markups):
+    logic = SegmentLogic(worker=FakeWorker())
+    whole.GetSegmentation().GetSegment("L3").SetName("screw")
+    logic.clicks.rename(whole, "T12", None)
+    logic.clicks.click(ct, middle(ct, "L1"), whole, "body")
+    ids = ("T12", "L1", "L1 body", "L3", "gone", "")
+    assert [logic.clicks.levelOf(whole, i) for i in ids] == ["unsure", "L1", "L1", "", "", ""]
+    assert logic.clicks.levelOf(None, "L1") == ""
