@@ -14,12 +14,16 @@ import tinyworker
 from clickcases import arrayOf, everything, middle, paint
 from clickworker import FakeWorker, label, truth
 from nodecases import addTransform, obliqueAffine, rigid
+from oracle_looker import OracleLooker, coarse_truth, patient
 from spineseg import labels, registry
 from spineseg.errors import CancelledError, InputError
+from spineseg.methods import cascade, update
+from spineseg.methods.runlog import RunLog
+from spineseg.progress import Progress
 from spineseg.result import Vertebra
 from SpineSegMRML import jobs, names, segmentations, segments, tables, volumes
 from SpineSegMRML.jobs import JobOutcome
-from SpineSegMRML.layers import masks
+from SpineSegMRML.layers import fingerprint, masks
 from VertebraSegmentLib.Logic import SegmentLogic
 
 SHIFTED = {"T12": "T11", "L1": "T12", "L2": "L1", "L3": "L2"}
@@ -242,6 +246,43 @@ def test_a_saved_scene_still_knows_what_the_user_did(application, scene, logic, 
     found = byName(node, ct)
     assert sorted(found) == sorted(["T12", "T13", "L1", "L1 body", "L2"])
     assert found["T13"] == truth("T12").tobytes()
+
+
+def test_the_walk_goes_on_from_a_renamed_vertebra_and_keeps_a_painted_one(scene):
+    phantom = patient(levels=("T11", "L3"))
+    ct = volumes.addVolumeNode(scene, phantom.ct, "ct")
+    levels = [v.name for v in labels.USUAL_VERTEBRAE]
+    wrong = phantom.vertebrae.array.copy()
+    for old, new in zip(levels, levels[1:]):  # every name is one too low
+        wrong[phantom.vertebrae.array == label(old)] = label(new)
+    node = segmentations.addSegmentationNode(phantom.vertebrae.like(wrong), ct, "spine")
+
+    def walk(volume, known, start, keep, level, settings, onProgress, token):
+        correction = update.check_correction(volume, known, start, keep, level)
+        regions = coarse_truth(phantom.vertebrae, phantom.tissue)
+        result = update.run(
+            volume, regions, OracleLooker.at(phantom), correction, cascade.Settings(),
+            Progress(token=token), RunLog({}, ()),
+        )  # fmt: skip
+        return JobOutcome(result.segmentation, result.vertebrae, result.warnings)
+
+    logic = SegmentLogic(updater=walk, worker=FakeWorker())
+    own = np.argwhere(wrong == label("L3"))
+    k, j, i = own[len(own) // 2]
+    paint(node, "L3", (slice(k, k + 1), slice(j, j + 1), slice(i, i + 1)), erase=True)
+    painted = masks(node, ct)["L3"]
+    logic.clicks.rename(node, "L2", "L1")
+    logic.updateFrom(node, ct, "L2")
+    segmentation = node.GetSegmentation()
+    assert segments.nameIn(node, "L3") == "L2"
+    assert fingerprint(masks(node, ct)["L3"]) == fingerprint(painted)
+    found = [segments.nameIn(node, i) for i in segmentation.GetSegmentIDs()]
+    whole = ("T11", "T12", "L1", "L2", "L3")  # the patient's others are cut
+    assert [name for name in found if name != "T10"] == list(whole)
+    made, _ = segmentations.labelVolumeFromNode(node, ct)
+    for name in whole:
+        one, other = made.array == label(name), phantom.vertebrae.array == label(name)
+        assert 2 * (one & other).sum() / (one.sum() + other.sum()) > 0.98, name
 
 
 def test_the_real_worker_updates(monkeypatch, ct, whole):
