@@ -19,7 +19,7 @@ from ..labels import VERTEBRAE
 from ..phantom.canvas import Canvas
 from ..phantom.chain import Chain, build_chain
 from ..phantom.generate import draw
-from ..phantom.settings import Fracture, Lesion, PhantomSettings
+from ..phantom.settings import Fracture, Fusion, Lesion, PhantomSettings
 
 Array = npt.NDArray[Any]
 #: Order of the arrays in an item's file.
@@ -62,10 +62,20 @@ def random_settings(rng: np.random.Generator) -> PhantomSettings:
     if rng.random() < 0.1:
         first = int(rng.integers(7, 20))
         metal = tuple(names[first : first + int(rng.integers(2, 5))])
+    rare = rng.random()
+    fusions: tuple[Fusion, ...] = ()
+    if rng.random() < 0.04:
+        fusions = (Fusion(str(names[int(rng.integers(1, len(names) - 1))])),)
+    # What a rare spine lacks can't be fractured or fused.
+    used = {one.level for one in (*fractures, *lesions, *fusions)} | set(metal)
+    sacralised = not used & {"L4", "L5"} and rng.random() < 0.04
     return PhantomSettings(
-        t13=bool(rng.random() < 0.05),
+        t13=rare < 0.05,
+        thoracic_11=0.05 <= rare < 0.09 and "T12" not in used,
         l6=bool(rng.random() < 0.06),
-        sacralised_l5=bool(rng.random() < 0.03),
+        sacralised_l5=bool(sacralised),
+        fusions=fusions,
+        lumbar_ribs=float(rng.uniform(0.2, 1.0)) if rng.random() < 0.05 else 0.0,
         fractures=tuple(fractures),
         lesions=tuple(lesions),
         metal=metal,
