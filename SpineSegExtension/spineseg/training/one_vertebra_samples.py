@@ -81,18 +81,19 @@ def draw_point(where: Places, shape: tuple[int, ...], rng: np.random.Generator) 
     labels = sorted(where.bodies)
     if not labels or rng.random() < _NEGATIVE:
         if len(where.sacrum) and rng.random() < 0.6:
-            return where.sacrum[int(rng.integers(len(where.sacrum)))] + rng.normal(0, 3, 3)
-        return rng.uniform(0.1, 0.9, 3) * np.array(shape)
+            chosen = where.sacrum[int(rng.integers(len(where.sacrum)))]
+            return np.asarray(chosen + rng.normal(0, 3, 3))
+        return np.asarray(rng.uniform(0.1, 0.9, 3) * np.array(shape))
     label = labels[int(rng.integers(len(labels)))]
     kind = rng.random()
     if kind < 0.35:  # a second look, from a centre that was found
-        return where.bodies[label] + rng.normal(0, 1.5, 3)
+        return np.asarray(where.bodies[label] + rng.normal(0, 1.5, 3))
     if kind < 0.55:  # a step along the spine
-        return where.bodies[label] + rng.normal(0, 1, 3) * np.array([4.0, 2.5, 2.0])
+        return np.asarray(where.bodies[label] + rng.normal(0, 1, 3) * np.array([4.0, 2.5, 2.0]))
     middle = where.bodies if kind < 0.8 else where.wholes
     away = rng.standard_normal(3)
     away *= 8.0 * rng.random() ** (1 / 3) / np.linalg.norm(away)
-    return middle[label] + away
+    return np.asarray(middle[label] + away)
 
 
 def meant(where: Places, ids: Array, point: Array, known: set[int]) -> int | None:

@@ -67,7 +67,8 @@ def random_settings(rng: np.random.Generator) -> PhantomSettings:
     if rng.random() < 0.04:
         fusions = (Fusion(str(names[int(rng.integers(1, len(names) - 1))])),)
     # What a rare spine lacks can't be fractured or fused.
-    used = {one.level for one in (*fractures, *lesions, *fusions)} | set(metal)
+    used = {f.level for f in fractures} | {one.level for one in lesions} | set(metal)
+    used |= {f.level for f in fusions}
     sacralised = not used & {"L4", "L5"} and rng.random() < 0.04
     return PhantomSettings(
         t13=rare < 0.05,
