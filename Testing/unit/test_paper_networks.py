@@ -378,9 +378,13 @@ def test_the_paper_s_click_trains_resumes_and_exports(tmp_path: Path) -> None:
     again.load_state_dict(load_state("click-centrum-tr", tmp_path / "models"))
     with pytest.raises(InputError, match="resume"):
         click.fit(None, options)
-    click.fit(None, {**options, "resume": True, "hours": 3 / 3600})
+    click.fit(None, {**options, "resume": True, "hours": (state["seconds"] + 1) / 3600})
     later = json.loads((tmp_path / "click-centrum-tr" / "checkpoint.json").read_text())
     assert later["step"] > state["step"]
+    # No time at all: the model of a checkpoint.
+    (tmp_path / "models" / "click-centrum-tr.json").unlink()
+    click.fit(None, {**options, "resume": True, "hours": 0.0})
+    assert load_card("click-centrum-tr", tmp_path / "models").inputs["steps"] == later["step"]
     # The other seven are trainings of their own, beside this one.
     click.fit(None, {**options, "augment": "N", "hours": 1 / 3600})
     assert load_card("click-centrum-n", tmp_path / "models").inputs["augmentations"] == "N"

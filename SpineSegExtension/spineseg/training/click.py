@@ -220,7 +220,7 @@ def _fit_paper(
     run = PaperRun(
         settings.name,
         "click",
-        f"Outlines the {settings.target} of the vertebra in the middle of a patch at 1 mm.",
+        f"Outlines one vertebra in the middle of a patch at 1 mm: {settings.target}.",
         {"name": "monai.networks.nets.DynUNet", "params": params},
         (settings.target,),
         settings.patch,
