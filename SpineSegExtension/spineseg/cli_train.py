@@ -12,10 +12,11 @@ from spineseg import registry
 from spineseg.cli_common import Debug, Output, work
 from spineseg.errors import InputError
 
+REAL = ("real-scans", "hold-out")
 TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "vertebra-unet": ("spineseg.training.vertebra", ()),
-    "click": ("spineseg.training.click", ("preset", "augment", "target")),
-    "cascade": ("spineseg.training.cascade", ("preset", "stage")),
+    "vertebra-unet": ("spineseg.training.vertebra", REAL),
+    "click": ("spineseg.training.click", ("preset", "augment", "target", *REAL)),
+    "cascade": ("spineseg.training.cascade", ("preset", "stage", *REAL)),
 }
 """Method → the module whose ``fit`` trains it, and the options that are its own."""
 
@@ -73,6 +74,14 @@ def train_command(
     data: Annotated[
         Path | None, typer.Option(help="Folder with real label maps to add; else digital spines.")
     ] = None,
+    real_scans: Annotated[
+        bool,
+        typer.Option("--real-scans", help="Also learn from the labelled CTs in the data folder."),
+    ] = False,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Beginning of the name of a label map to leave out; repeatable."),
+    ] = None,
     patients: Annotated[
         int | None, typer.Option(min=1, help="Digital patients to draw for each network.")
     ] = None,
@@ -84,9 +93,16 @@ def train_command(
 ) -> None:  # fmt: skip
     """Train a method again, on digital spines; the model's card has the command that was used."""
     with work(debug) as progress:
-        own = {"preset": preset, "augment": augment, "target": target, "stage": stage}
+        own: dict[str, Any] = {
+            "preset": preset,
+            "augment": augment,
+            "target": target,
+            "stage": stage,
+        }
+        own |= {"real-scans": real_scans or None, "hold-out": tuple(hold_out or ()) or None}
         fit = trainer(method, own)
         chosen = {"output": output, "hours": hours, "resume": resume, "patients": patients}
-        chosen |= {name: value for name, value in own.items() if value is not None}
+        fields = {"real-scans": "real_images", "hold-out": "hold_out"}
+        chosen |= {fields.get(n, n): value for n, value in own.items() if value is not None}
         fit(data, {**chosen, "device": device}, progress)
     print(output.absolute())

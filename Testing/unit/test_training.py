@@ -224,3 +224,29 @@ def test_the_whole_training_leaves_two_models_that_load(tmp_path: Path) -> None:
         assert load_state(name, tmp_path / "models")
     with pytest.raises(InputError, match="resume"):
         vertebra.fit(None, options)
+
+
+def test_the_terminal_says_which_real_scans_are_learned_from(tmp_path: Path, monkeypatch) -> None:
+    from spineseg.cli import app
+    from spineseg.training import vertebra
+    from spineseg.training.export import command_of
+    from typer.testing import CliRunner
+
+    seen: dict = {}
+    monkeypatch.setattr(vertebra, "fit", lambda data, options, progress: seen.update(options))
+    words = ["train", "vertebra-unet", "-o", str(tmp_path / "out"), "--data", str(tmp_path)]
+    words += ["--real-scans", "--hold-out", "verse014", "--hold-out", "tptbox"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    settings, _, _ = vertebra.chosen_settings(seen)
+    assert settings.real_images
+    assert settings.hold_out == ("verse014", "tptbox")
+    command = command_of(settings, True)
+    assert "--real-scans --hold-out verse014 --hold-out tptbox" in command
+
+
+def test_the_papers_networks_refuse_real_scans(tmp_path: Path) -> None:
+    from spineseg.training.click import fit
+
+    with pytest.raises(InputError, match="without real scans"):
+        fit(None, {"output": tmp_path, "preset": "paper", "real_images": True}, Progress())

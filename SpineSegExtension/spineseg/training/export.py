@@ -26,7 +26,7 @@ LIMITS = [
     "Trained mostly on digital patients; few real scans were at hand, none of a whole spine.",
     "Implants, severe deformity, tumours that break through the cortex and children were drawn "
     "rarely or not at all.",
-    "The run that made version 0.1.0 was resumed several times while the renderer and the pool "
+    "The run that made these weights was resumed several times while the renderer and the pool "
     "were being improved: the command trains with the improved ones from the start.",
     "CT in Hounsfield units only; slices thicker than 5 mm were not in the training.",
 ]
@@ -44,10 +44,12 @@ def current_commit() -> str:
     return done.stdout.strip()
 
 
-def command_of(settings: TrainSettings, data: bool) -> str:
+def command_of(settings: TrainSettings, data: bool, method: str = "vertebra-unet") -> str:
     """The command line that repeats a training."""
-    text = f"torchrun --nproc-per-node 2 -m spineseg train vertebra-unet --hours {settings.hours:g}"
-    return text + (" --data DATA" if data else "") + " -o FOLDER"
+    text = f"torchrun --nproc-per-node 2 -m spineseg train {method} --hours {settings.hours:g}"
+    text += " --data DATA" if data else ""
+    text += " --real-scans" if settings.real_images else ""
+    return text + "".join(f" --hold-out {name}" for name in settings.hold_out) + " -o FOLDER"
 
 
 def training_data(kind: str, patients: int, real: Mapping[str, int]) -> list[dict[str, Any]]:

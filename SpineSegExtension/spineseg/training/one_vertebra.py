@@ -21,7 +21,7 @@ from ..methods.one_vertebra import CHANNELS, MODEL, SPACING_MM, WINDOW
 from ..progress import Progress
 from .one_vertebra_samples import Places, make_one, places
 from .pool import Item, item_paths, load_item
-from .vertebra import WIDTHS, TrainSettings, chosen_settings, fill_pool
+from .vertebra import WIDTHS, TrainSettings, chosen_settings, fill_pool, fill_real
 
 START = "vertebra-fine"
 """Whose weights the training begins with."""
@@ -143,8 +143,8 @@ def fit(
     Parameters and errors as in `spineseg.training.vertebra.fit`.
     """
     from ..weights import load_state
+    from .export import command_of
     from .loop import barrier, world
-    from .real import add_real, known_sources
 
     progress = progress or Progress()
     settings, output, resume = chosen_settings(options)
@@ -157,8 +157,7 @@ def fit(
     pool = output / "pool" / "fine"
     fill_pool(pool, "fine", settings, progress.part(0.0, 0.1))
     if data is not None and rank == 0:
-        for name in add_real(pool, known_sources(Path(data), settings.real_images), 20):
-            progress("real label maps", 0.1, name)
+        fill_real(pool, Path(data), settings, progress)
     barrier()
     weights = train_one(pool, folder, settings, load_state(START), progress.part(0.1, 1.0))
     if rank:
@@ -168,8 +167,7 @@ def fit(
         if not path.name.startswith("patient"):
             source = path.name.rsplit("_", 1)[0]
             real[source] = real.get(source, 0) + 1
-    command = f"torchrun --nproc-per-node 2 -m spineseg train click --hours {settings.hours:g}"
-    command += (" --data DATA" if data is not None else "") + " -o FOLDER"
+    command = command_of(settings, data is not None, "click")
     export_one(weights, settings, real, [], command, output / "models")
     return [output / "models" / f"{MODEL}.safetensors"]
 

@@ -21,7 +21,9 @@ Array = npt.NDArray[Any]
 SOME_VERTEBRA, NO_VERTEBRA, IGNORE = 100, 101, 255
 ARCH_CODES = (41, 48)
 #: How likely a crop is cut at each side: many scans are reconstructed round the spine only.
-CUT_OFTEN = {"fine": 0.06, "coarse": 0.25}
+CUT_OFTEN = {"fine": 0.09, "coarse": 0.25}
+#: How likely both sides are cut at once: sagittal series are barely wider than a body.
+NARROW_OFTEN = 0.08
 OUTSIDE_HU = -1024.0
 
 
@@ -108,9 +110,11 @@ def _field_of_view(
 
     ``often`` is how likely each side is to be cut; the ends of the body axis are twice as likely.
     """
+    narrow = rng.random() < NARROW_OFTEN
     for axis in range(3):
         for end in (False, True):
-            if rng.random() > (2 * often if axis == 0 else often):
+            chance = 1.0 if axis == 2 and narrow else 2 * often if axis == 0 else often
+            if rng.random() > chance:
                 continue
             n = image.shape[axis]
             cut = int(rng.integers(n // 16, n // 3))

@@ -42,6 +42,7 @@ class TrainSettings:
     real_share : fraction of the crops that comes from real label maps and scans, when there are any
     real_images : also learn from the labelled real scans in the data folder, not only from the
         shapes of its label maps; they are then no longer fit to test on
+    hold_out : beginnings of the names of real label maps to leave out, to test on
     device : None chooses
     """
 
@@ -53,6 +54,7 @@ class TrainSettings:
     rate: float = 2e-3
     real_share: float = 0.2
     real_images: bool = False
+    hold_out: tuple[str, ...] = ()
     seed: int = 0
     device: str | None = None
 
@@ -162,6 +164,16 @@ def fill_pool(pool: Path, kind: str, settings: TrainSettings, progress: Progress
         progress("drawing patients", min(1.0, n * size / settings.patients), f"{n * size}")
 
 
+def fill_real(pool: Path, data: Path, settings: TrainSettings, progress: Progress) -> None:
+    """Add turned windows of real label maps to a fine pool, and of labelled scans if wanted."""
+    from .real import add_real, known_sources
+
+    for source in known_sources(data, settings.real_images, settings.hold_out):
+        # A scan can't be rendered anew: more windows of it are worth their room.
+        for name in add_real(pool, [source], 20 if source.image is None else 40):
+            progress("real label maps", 0.1, name)
+
+
 def chosen_settings(options: TrainSettings | Mapping[str, Any]) -> tuple[TrainSettings, Path, bool]:
     """Training settings, output folder and whether to go on, from what the terminal gives."""
     if isinstance(options, TrainSettings):
@@ -193,7 +205,6 @@ def fit(
     """
     from .export import command_of, export, training_data
     from .loop import barrier, world
-    from .real import add_real, known_sources
 
     progress = progress or Progress()
     settings, output, resume = chosen_settings(options)
@@ -210,8 +221,7 @@ def fit(
         fill_pool(pool, kind, settings, part.part(0.0, 0.1))
         real: dict[str, int] = {}
         if data is not None and kind == "fine" and rank == 0:
-            for name in add_real(pool, known_sources(Path(data), settings.real_images), 20):
-                part("real label maps", 0.1, name)
+            fill_real(pool, Path(data), settings, part)
         barrier()
         for path in item_paths(pool):
             if not path.name.startswith("patient"):
