@@ -1,7 +1,7 @@
 """Compares digital patients with real spines: sizes, spacing, curves and Hounsfield units.
 
 Run ``python -m spineseg.evaluation.phantom_realism DATA OUTPUT.md``, where DATA is the project's
-folder of real data. The output is three Markdown tables; docs/phantom.md has them.
+folder of real data. The output is four Markdown tables; docs/phantom.md has them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from spineseg.atomic import atomic_path
 from spineseg.evaluation.level_statistics import read_keypoints
+from spineseg.evaluation.scan_texture import LOOKS, looks
 from spineseg.evaluation.vertebra_shape import (
     MEASURES,
     STEP_MM,
@@ -35,7 +36,10 @@ from spineseg.phantom.generate import generate
 from spineseg.phantom.settings import PhantomSettings
 from spineseg.volume import Volume
 
-__all__ = ["BENDS", "GROUPS", "bend", "curve_table", "density_table", "deviation", "size_table"]
+__all__ = [
+    "BENDS", "GROUPS", "bend", "curve_table", "density_table", "deviation", "look_table",
+    "size_table",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 Sizes = dict[str, dict[str, float]]
@@ -215,8 +219,8 @@ def size_table(real: Iterable[Sizes], digital: Iterable[Sizes]) -> str:
     return "".join(text)
 
 
-def real_densities(data: Path) -> dict[str, list[dict[str, float]]]:
-    """HU of each labelled real scan's vertebrae."""
+def labelled_scans(data: Path) -> Iterator[tuple[str, Volume, Volume, dict[int, str]]]:
+    """Name, scan, label map and the map's levels of each labelled real scan."""
     total = {k: by_verse(v).name for k, v in TOTALSEGMENTATOR_TO_VERSE.items()}
     total = {k: name for k, name in total.items() if name in NAMES}
     scans = {
@@ -226,10 +230,25 @@ def real_densities(data: Path) -> dict[str, list[dict[str, float]]]:
             "totalsegmentator_lumbar_3mm_ct", "totalsegmentator_lumbar_3mm_pseudolabels", total,
         ),
     }  # fmt: skip
-    out = {}
     for name, (scan, truth, levels) in scans.items():
         ct, labels = (read_volume(data / "ct" / f"{n}.nii.gz") for n in (scan, truth))
-        out[name] = densities(ct, labels, cut_out(labels, levels, whole=False))
+        yield name, ct, labels, levels
+
+
+def real_densities(data: Path) -> dict[str, list[dict[str, float]]]:
+    """HU of each labelled real scan's vertebrae."""
+    return {
+        name: densities(ct, labels, cut_out(labels, levels, whole=False))
+        for name, ct, labels, levels in labelled_scans(data)
+    }
+
+
+def real_looks(data: Path) -> dict[str, list[dict[str, float]]]:
+    """What each labelled real scan looks like near its vertebrae."""
+    out = {}
+    for name, ct, labels, levels in labelled_scans(data):
+        out[name] = looks(ct, labels.like(np.where(np.isin(labels.array, list(levels)),
+                                                   labels.array, 0)))  # fmt: skip
     return out
 
 
@@ -256,6 +275,32 @@ def density_table(real: dict[str, list[dict[str, float]]], digital: list[dict[st
     return "".join(text)
 
 
+def digital_looks(count: int) -> list[dict[str, float]]:
+    """What lumbar digital patients look like at 1.5 mm, one list for all."""
+    rows = []
+    settings = PhantomSettings(spacing_mm=1.5, levels=("L1", "L5"), margin_mm=(60.0, 70.0, 20.0))
+    for seed in range(count):
+        phantom = generate(settings, seed)
+        rows += looks(phantom.ct, phantom.vertebrae)
+    return rows
+
+
+def look_table(real: dict[str, list[dict[str, float]]], digital: list[dict[str, float]]) -> str:
+    """Return a Markdown table: each real scan's means, and the digital patients' distribution."""
+    text = ["| at 1.5 mm | " + " | ".join(real) + " | digital: 5 % / median / 95 % |\n"]
+    text.append("|---" * (len(real) + 2) + "|\n")
+    for what in LOOKS:
+        digits = 2 if what.startswith("lag") else 0
+        cells = []
+        for rows in real.values():
+            known = [row[what] for row in rows if what in row]
+            cells.append(f"{np.mean(known):.{digits}f}" if known else "–")
+        values = np.percentile([row[what] for row in digital if what in row], (5, 50, 95))
+        cells.append(" / ".join(f"{v:.{digits}f}" for v in values))
+        text.append(f"| {what} | " + " | ".join(cells) + " |\n")
+    return "".join(text)
+
+
 def main(arguments: list[str]) -> None:
     """Compare with the data in the folder (first argument) and write the tables (second)."""
     data, target = Path(arguments[0]), Path(arguments[1])
@@ -268,6 +313,8 @@ def main(arguments: list[str]) -> None:
         size_table(real_sizes(data), digital_sizes(6)),
         "### Hounsfield units\n",
         density_table(real_densities(data), digital_densities(24)),
+        "### Noise, edges and arches\n",
+        look_table(real_looks(data), digital_looks(40)),
     ]
     with atomic_path(target) as part:
         Path(part).write_text("\n".join(tables), encoding="utf-8", newline="\n")

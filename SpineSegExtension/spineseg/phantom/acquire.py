@@ -201,8 +201,8 @@ def metal_artefacts(metal: Array, spacing: float, rng: np.random.Generator) -> A
         c, s = np.cos(angle), np.sin(angle)
         ray = np.rint(c * grid_x + s * grid_y).astype(int)
         ray -= ray.min()
-        path = np.bincount(k * reach + ray[y, x], minlength=len(rows) * reach)
-        path = path.reshape(len(rows), reach) * spacing
+        count = np.bincount(k * reach + ray[y, x], minlength=len(rows) * reach)
+        path = count.reshape(len(rows), reach) * spacing
         error = starving * np.minimum(path, 20.0) * rng.standard_normal(path.shape)
         error -= np.minimum(hardening * path**2, 400.0)
         # A ramp filter, cut short.

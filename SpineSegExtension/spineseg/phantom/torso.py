@@ -156,7 +156,9 @@ def _layers(soft: Soft, shape: Shape, skin: Outline, rng: np.random.Generator) -
     cavity = muscle_line.shrunk(wall * 1.3, back, wall)
     cavity = Outline(cavity.x, cavity.y, cavity.a * 0.98, cavity.b)
     floor, roof = shape.height("S1", -105), shape.height("T11")
-    belly = (cavity.radius(soft, 2.2) < 1.0) & (z > floor) & (z < roof + 10)
+    # The pelvic floor is a bowl: no plane runs through the muscles there.
+    rho = cavity.radius(soft, 2.2)
+    belly = (rho < 1.0) & (z > floor + 45 * k * rho) & (z < roof + 10)
     code[belly] = Tissue.FAT
     soft.belly = belly
     _lungs(soft, shape, lung_seed, lung_on)

@@ -236,8 +236,8 @@ def _thoracolumbar(box: Box, body: Body, bulk: float) -> Parts:
     tip = (0.0, yb - size.reach, -h * 0.25 - fall)
     high = 1.0 + (0.45 if lumbar else 0.2) * bulk
     radii = ((4.0, 8.5), (3.8, 9.5)) if lumbar else ((3.8, 6.5), (3.2, 4.2))
-    radii = tuple((a * (1 + 0.3 * bulk), b * high) for a, b in radii)
-    parts.append((SubRegion.SPINOUS, strut(box, base, tip, *radii)))
+    root, end = ((a * (1 + 0.3 * bulk), b * high) for a, b in radii)
+    parts.append((SubRegion.SPINOUS, strut(box, base, tip, root, end)))
     parts.append((SubRegion.ARCH, np.minimum(*arches)))
     return parts
 
