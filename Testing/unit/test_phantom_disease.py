@@ -193,3 +193,18 @@ def test_scanners_cover_what_real_scans_showed() -> None:
     assert np.mean(thin) > 0.25
     assert np.mean([s.noise_hu > 40 for s in scanners]) > 0.15
     assert np.mean([s.sclerosis > 0 for s in scanners]) == pytest.approx(0.4, abs=0.1)
+
+
+def test_now_and_then_a_lumbar_vertebra_has_slipped() -> None:
+    steps = []
+    for seed in range(150):
+        settings = PhantomSettings(cobb_deg=0.0, degeneration=1.0)
+        chain = build_chain(settings, np.random.default_rng([seed, 1]))
+        for upper, lower in zip(chain.bodies[-3:-1], chain.bodies[-2:], strict=True):
+            (under, up), (over, down) = lower.endplate(True), upper.endplate(False)
+            axis = (up + down) / np.linalg.norm(up + down)
+            side = upper.rotation[:, 0] + lower.rotation[:, 0]
+            steps.append(float((over - under) @ np.cross(axis, side / np.linalg.norm(side))))
+    slipped = np.abs(steps) > 2.0
+    assert 0.02 < slipped.mean() < 0.2
+    assert min(steps) < -2 < 5 < max(steps) < 10

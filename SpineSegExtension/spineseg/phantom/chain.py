@@ -156,6 +156,20 @@ def _heights(size: Size, fracture: Fracture | None, rng: np.random.Generator) ->
     return front, middle, back
 
 
+def _slips(names: list[str], worn: float, fixed: set[str], rng: np.random.Generator) -> Array:
+    """How far each vertebra has slipped on the one below, mm, forwards > 0: now and then one has.
+
+    ``fixed`` are levels that can't.
+    """
+    slips = np.zeros(len(names))
+    often, place, forwards = rng.random(), rng.choice([2, 3, 4], p=[0.2, 0.5, 0.3]), rng.random()
+    far = float(rng.uniform(2.5, 9.0)) if forwards < 0.7 else -float(rng.uniform(2.0, 5.0))
+    level = f"L{place + 1}"
+    if often < 0.03 + 0.15 * worn and level not in fixed:
+        slips[names.index(level)] = far
+    return slips
+
+
 def build_chain(settings: PhantomSettings, rng: np.random.Generator) -> Chain:
     """Stack the vertebrae from the sacrum upwards.
 
@@ -191,6 +205,9 @@ def build_chain(settings: PhantomSettings, rng: np.random.Generator) -> Chain:
         -(((index - apex) / 4.0) ** 2)
     ) + np.radians(rng.normal(0, 1.5, len(names) + 1))
     rotations = [_rotation(p, r, t) for p, r, t in zip(pitch, roll, turn, strict=True)]
+    fixed = fused | ({names[-1]} if settings.sacralised_l5 else set())
+    # Numbers of its own: what else the seed draws stays as it was.
+    slips = _slips(names, worn, fixed, rng.spawn(1)[0])
     bodies: list[Body] = []
     top = np.zeros(3)
     sacrum = rotations[-1]
@@ -218,6 +235,7 @@ def build_chain(settings: PhantomSettings, rng: np.random.Generator) -> Chain:
         front, middle, back = _heights(size, fractures.get(names[n]), rng)
         axis = rotations[n][:, 2]
         centre = top + disc / 2 * (normal_below + axis) + axis * (front + back) / 4
+        centre = centre + rotations[n][:, 1] * slips[n]
         bodies.append(Body(size, centre, rotations[n], (front, middle, back), disc))
         top = centre + axis * (front + back) / 4
         normal_below = axis
