@@ -11,7 +11,7 @@ from spineseg.errors import InputError
 from spineseg.evaluation import level_identification, level_statistics
 from spineseg.labels import USUAL_VERTEBRAE
 from spineseg.methods.level_statistics import SPACING
-from spineseg.methods.levels import Evidence, name_levels
+from spineseg.methods.levels import Evidence, name_levels, spell
 
 USUAL = [level.name for level in USUAL_VERTEBRAE]
 
@@ -70,6 +70,28 @@ def test_without_an_anchor_nothing_is_named() -> None:
     assert "sacrum is not in view" in result.warnings[0]
     names = between("L1", "L4")
     assert name_levels(spine(names, "")).levels == [None] * 4
+
+
+def test_what_all_likely_counts_agree_on_is_named() -> None:
+    # 23 vertebrae above the sacrum, and T12 or L1 called in part the other: C1 to T11 are sure.
+    names = [name for name in USUAL if name != "T12"]
+    evidence = spine(names)
+    n = names.index("L1")
+    evidence[n] = replace(evidence[n], region=region("T12", 0.9), ribs=0.1)
+    result = name_levels(evidence)
+    assert result.levels[:n] == names[:n]
+    assert None in result.levels[n:]
+    said = [spell(one) for one, _ in result.alternatives]
+    assert {"C1–L4", "C1–L5 without T12"} <= set(said)
+    assert "Only C1–T11 can be named" in result.warnings[0]
+    assert all(one in result.warnings[0] for one in said[:2])
+
+
+def test_a_thoracic_count_that_cannot_be_checked_is_said() -> None:
+    names = between("T9", "L3")
+    result = name_levels(spine(names, "regions ribs"))
+    assert result.levels == names
+    assert any("T8–L3 without T12" in text for text in result.warnings)
 
 
 def test_probabilities_add_up() -> None:

@@ -99,7 +99,7 @@ def measure(scans: Sequence[Scan], kind: str, size: int, seed: int = 0) -> Score
         result = name_levels(evidence)
         best = result.alternatives[0][0] if result.alternatives else []
         right = all(a == b for a, b in zip(best, truth, strict=True) if b is not None)
-        named = result.levels[0] is not None
+        named = None not in result.levels
         score.windows += 1
         score.named += named
         score.right_if_named += named and right

@@ -70,9 +70,15 @@ def remarks(
     return said
 
 
-def unsure(alternatives: Sequence[tuple[list[str], float]], missing: Sequence[str]) -> str:
-    """Say why no name is given, and what the names could be."""
+def unsure(
+    alternatives: Sequence[tuple[list[str], float]],
+    missing: Sequence[str],
+    named: Sequence[str] = (),
+) -> str:
+    """Say why no name is given, or only some are, and what the names could be."""
     likely = [a for n, a in enumerate(alternatives[:_MOST]) if n < 2 or a[1] >= POSSIBLE]
     options = " or ".join(f"{spell(names)} ({chance:.0%})" for names, chance in likely)
     because = f": {', '.join(missing)}" if missing else ""
+    if named:
+        return f"Only {spell(named)} can be named{because}; together it could be {options}."
     return f"The levels are unsure, so no vertebra is named{because}; it could be {options}."

@@ -2,7 +2,7 @@
 
 Every way of laying the found vertebrae on a spine is weighed: with 11, 12 or 13 thoracic and 4, 5
 or 6 lumbar vertebrae, starting at any level, with vertebrae overlooked in between. Where no way is
-clearly the best, no vertebra is named.
+clearly the best, only vertebrae are named that have the same name in nearly all of them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ Floats = NDArray[np.float64]
 SURE = 0.75
 """Probability that the best naming must reach. With a real detector's regions alone about 94 of
 100 namings beyond it are right on scans that were not looked at before (docs/levels.md)."""
+
+_SURE_ALONE = 0.9
+"""Probability that a vertebra's name must reach where the whole naming is unsure."""
 
 _OVERLOOKED = 0.01  # chance that the next vertebra was not found
 _CENTER_SD = 0.05  # of the log spacing, from our own centres' errors, beside the patients'
@@ -80,7 +83,7 @@ class LevelResult:
     Attributes
     ----------
     levels : list of str or None
-        All None where the naming is unsure.
+        None where unsure; a naming that is unsure as a whole may be sure in part.
     confidence : float
         Probability (0–1) of the best naming, given the evidence.
     alternatives : list of (list of str, float)
@@ -136,10 +139,10 @@ def name_levels(evidence: Sequence[Evidence], sure: float = SURE) -> LevelResult
     ]
     confidence = float(chance[order[0]])
     if confidence < sure:
-        levels: list[str | None] = [None] * len(best)
-        return LevelResult(
-            levels, confidence, alternatives, each, [], [unsure(alternatives, _missing(evidence))]
-        )
+        sure_ones = [p >= _SURE_ALONE for p in each]
+        levels = [name if own else None for name, own in zip(best, sure_ones, strict=True)]
+        said = unsure(alternatives, _missing(evidence), [name for name in levels if name])
+        return LevelResult(levels, confidence, alternatives, each, [], [said])
     overlooked = skips(best)
     warnings = remarks(best, overlooked, alternatives)
     return LevelResult(list(best), confidence, alternatives, each, overlooked, warnings)

@@ -61,8 +61,10 @@ def name_found(
     """Name vertebrae by evidence that is gathered already; otherwise as `name_vertebrae`."""
     named = name_levels(evidence)
     vertebrae = []
+    unsure = FIRST_UNSURE
     for number, (one, level) in enumerate(zip(found, named.levels, strict=True)):
-        label = by_name(level).verse if level else min(FIRST_UNSURE + number, LAST_UNSURE)
+        label = by_name(level).verse if level else min(unsure, LAST_UNSURE)
+        unsure += level is None
         each = named.each[number] if named.each else 0.0
         x, y, z = (float(v) for v in one.centroid)
         vertebrae.append(
