@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from spineseg.methods.classes import CoarseClass, FineClass
 from spineseg.methods.instances import Instance
-from spineseg.methods.sacral import sacral_share, without_sacral
+from spineseg.methods.sacral import sacral_share, without_sacral, without_scraps
 from spineseg.volume import Volume
 
 FINE = np.diag([1.5, 1.5, 1.5, 1.0])
@@ -63,3 +63,18 @@ def test_where_the_coarse_pass_saw_nothing_nothing_is_dropped() -> None:
     instances, found, regions = scene(CoarseClass.BACKGROUND)
     assert sacral_share(instances, 3, regions) == 0.0
     assert without_sacral(instances, found, regions, nothing(instances))[1] == found
+
+
+def test_a_scrap_above_the_spine_is_dropped_only_where_no_vertebra_was_seen() -> None:
+    instances, found, regions = scene(CoarseClass.LUMBAR)
+    scrap = replace(found[0], n_voxels=20, has_body=False, touches_superior=True)
+    kept, rest = without_scraps(instances, [scrap, *found[1:]], regions)
+    assert len(rest) == 3
+    unseen = regions.array.copy()
+    unseen[24:] = CoarseClass.BACKGROUND
+    kept, rest = without_scraps(instances, [scrap, *found[1:]], regions.like(unseen))
+    assert rest == found[1:]
+    assert np.array_equal(kept.array, np.maximum(instances.array, 1) - 1)
+    # C1 has no body either, but is as large as an arch.
+    whole = replace(scrap, n_voxels=60)
+    assert len(without_scraps(instances, [whole, *found[1:]], regions.like(unseen))[1]) == 3

@@ -55,15 +55,21 @@ class Scene:
     lesions: dict[int, str] = field(default_factory=dict)
 
     def whole(self) -> dict[int, Box]:
-        """Return the boxes of the vertebrae that don't touch the scan's border, by label."""
+        """Return the boxes of the vertebrae that touch neither end of the scan, by label.
+
+        A reconstruction round the spine often cuts the tips of transverse processes at its sides:
+        that is no reason to leave a vertebra out.
+        """
         boxes = enumerate(ndimage.find_objects(self.labels.array), start=1)
-        size = self.labels.shape
+        along = 2 - next(n for n, code in enumerate(self.labels.orientation) if code in "SI")
+        size = self.labels.shape[along]
         return {
             label: box
             for label, box in boxes
             if box is not None
             and is_vertebra(label)
-            and all(s.start > 0 and s.stop < n for s, n in zip(box, size, strict=True))
+            and box[along].start > 0
+            and box[along].stop < size
         }
 
     def mask(self, label: int, box: Box, target: str) -> Bools:

@@ -1,4 +1,4 @@
-"""Takes back what was counted as a vertebra below the spine's end.
+"""Takes back what was counted as a vertebra beyond the spine's ends.
 
 S1 looks like a vertebra from nearby, and the fine pass sees only what is nearby. The coarse pass
 sees the pelvis beside it.
@@ -14,7 +14,7 @@ from spineseg.methods.instances import Instance
 from spineseg.methods.spine_region import VERTEBRAL
 from spineseg.volume import Volume
 
-__all__ = ["MOST_SAMPLES", "coarse_counts", "sacral_share", "without_sacral"]
+__all__ = ["MOST_SAMPLES", "coarse_counts", "sacral_share", "without_sacral", "without_scraps"]
 
 MOST_SAMPLES = 4000
 """Voxels of a vertebra that are looked up in the coarse pass at the most."""
@@ -22,6 +22,8 @@ MOST_SAMPLES = 4000
 _SACRAL_SHARE = 0.5
 _FRAGMENT = 0.45  # of its upper neighbour's voxels: less is only the top of something
 _SACRUM_ML = 1.0
+_SCRAP = 0.25  # of its lower neighbour's voxels: less, and without a body, may be of the skull
+_SEEN = 0.1  # of a vertebra's voxels that the coarse pass calls vertebral, at least
 
 
 def without_sacral(
@@ -57,6 +59,26 @@ def without_sacral(
     if last == len(found):
         return instances, found
     return instances.like(np.where(instances.array > last, 0, instances.array)), found[:last]
+
+
+def without_scraps(
+    instances: Volume, found: list[Instance], regions: Volume
+) -> tuple[Volume, list[Instance]]:
+    """Drop a scrap above the uppermost vertebra in which the coarse pass sees no vertebra.
+
+    The rim of the skull above C1 is as bony as an arch. Parameters and results as in
+    `without_sacral`.
+    """
+    while len(found) > 1 and not found[0].has_body:
+        if found[0].n_voxels > _SCRAP * found[1].n_voxels:
+            break
+        kji = np.argwhere(instances.array == 1)
+        if coarse_counts(instances, kji, regions)[list(VERTEBRAL)].sum() > _SEEN * len(kji):
+            break
+        array = instances.array
+        instances = instances.like(np.where(array > 0, array - 1, 0).astype(array.dtype))
+        found = found[1:]
+    return instances, found
 
 
 def sacral_share(instances: Volume, number: int, regions: Volume) -> float:

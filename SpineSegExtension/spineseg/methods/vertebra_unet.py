@@ -153,7 +153,7 @@ def run(
     """Segment with networks that are loaded; as `predict` otherwise."""
     from spineseg.methods.instances import split_vertebrae
     from spineseg.methods.mending import mend_slips
-    from spineseg.methods.sacral import without_sacral
+    from spineseg.methods.sacral import without_sacral, without_scraps
 
     log = RunLog(asdict(settings), MODELS)
     scan = finite_scan(volume)
@@ -170,6 +170,7 @@ def run(
         field_of_view = covered(maps, scan)
         instances, found = split_vertebrae(maps.classes, maps.offsets, field_of_view)
         instances, found = without_sacral(instances, found, regions, maps.classes)
+        instances, found = without_scraps(instances, found, regions)
         instances, found = mend_slips(instances, found, maps.classes)
         if not found:
             return log.nothing(volume)

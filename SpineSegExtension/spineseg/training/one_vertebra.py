@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..methods.one_vertebra import CHANNELS, MODEL, SPACING_MM, WINDOW
 from ..progress import Progress
 from .one_vertebra_samples import Places, make_one, places
-from .pool import Item, item_paths, load_item
+from .pool import Item, is_drawn, item_paths, load_item
 from .vertebra import WIDTHS, TrainSettings, chosen_settings, fill_pool, fill_real
 
 START = "vertebra-fine"
@@ -44,8 +44,8 @@ class OneSampler:
 
     def _look(self) -> None:
         self._paths = item_paths(self.folder)
-        self._drawn = [p for p in self._paths if p.name.startswith("patient")]
-        self._real = [p for p in self._paths if not p.name.startswith("patient")]
+        self._drawn = [p for p in self._paths if is_drawn(p)]
+        self._real = [p for p in self._paths if not is_drawn(p)]
 
     def _item(self, path: Path) -> tuple[Item, Places]:
         if path not in self._items:
@@ -164,7 +164,7 @@ def fit(
         return []
     real: dict[str, int] = {}
     for path in item_paths(pool):
-        if not path.name.startswith("patient"):
+        if not is_drawn(path):
             source = path.name.rsplit("_", 1)[0]
             real[source] = real.get(source, 0) + 1
     command = command_of(settings, data is not None, "click")

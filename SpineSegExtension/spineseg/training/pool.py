@@ -7,6 +7,7 @@ codes, and rendered anew, by another scanner, each time a crop of them is taken.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,11 @@ def load_item(path: Path) -> Item:
         bool(meta["exact"]),
         np.load(image, mmap_mode="r") if image.exists() else None,
     )
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether an item is a digital patient, by its name; else it is of a real label map."""
+    return re.fullmatch(r"patient\d{6}", path.name) is not None
 
 
 def item_paths(folder: Path) -> list[Path]:

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import InputError
 from ..methods.classes import CoarseClass, FineClass
 from ..progress import Progress
-from .pool import COARSE_MM, FINE_MM, Item, fill, item_paths, load_item
+from .pool import COARSE_MM, FINE_MM, Item, fill, is_drawn, item_paths, load_item
 
 STAGES = ("coarse", "fine")
 WIDTHS = {"coarse": (16, 32, 64, 128, 160), "fine": (16, 32, 64, 128, 192)}
@@ -73,8 +73,8 @@ class Sampler:
         for path in item_paths(self.folder):
             if path not in self._items:
                 self._items[path] = load_item(path)
-        self._drawn = [p for p in self._items if p.name.startswith("patient")]
-        self._real = [p for p in self._items if not p.name.startswith("patient")]
+        self._drawn = [p for p in self._items if is_drawn(p)]
+        self._real = [p for p in self._items if not is_drawn(p)]
 
     def batch(self, step: int) -> dict[str, Any]:
         """Batch of a step: image, target and offsets as tensors."""
@@ -224,7 +224,7 @@ def fit(
             fill_real(pool, Path(data), settings, part)
         barrier()
         for path in item_paths(pool):
-            if not path.name.startswith("patient"):
+            if not is_drawn(path):
                 source = path.name.rsplit("_", 1)[0]
                 real[source] = real.get(source, 0) + 1
         stage = replace(settings, patch=PATCH[kind])

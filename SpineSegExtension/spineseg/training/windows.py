@@ -23,7 +23,7 @@ from ..phantom.chain import Chain, build_chain
 from ..phantom.generate import draw
 from ..phantom.render import random_scanner, render_ct
 from ..phantom.settings import Lesion
-from .pool import Item, item_paths, random_settings
+from .pool import Item, is_drawn, item_paths, random_settings
 from .real import LabelSource, load_source, turned
 
 Array = npt.NDArray[Any]
@@ -192,8 +192,8 @@ class Windows:
     def __init__(self, folder: Path, known: int, real_share: float = 0.2) -> None:
         found = {p: load_window(p) for p in item_paths(folder)}
         usable = {p: w for p, w in found.items() if w.known >= known}
-        self.drawn = [w for p, w in usable.items() if p.name.startswith("patient")]
-        self.real = [w for p, w in usable.items() if not p.name.startswith("patient")]
+        self.drawn = [w for p, w in usable.items() if is_drawn(p)]
+        self.real = [w for p, w in usable.items() if not is_drawn(p)]
         self._share = real_share
         if not usable:
             raise InputError(f"There is nothing to learn from in {folder}.", "Draw patients first.")
