@@ -57,10 +57,10 @@ def make_scan(shape: tuple[int, int, int], seed: int) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(seed)
     for part in scan:
         part += rng.normal(0, 15, part.shape).astype(np.int16)
-    shown = [body.centre for body in patient.chain.bodies]
-    inside = Grid(shape, affine).ras_to_ijk(np.array(shown))
-    keep = ((inside > 5) & (inside < np.array(shape[::-1]) - 6)).all(axis=1)
-    return scan, affine, np.array(shown)[keep]
+    centers = np.array([body.centre for body in patient.chain.bodies])
+    drawn = patient.ct.ras_to_ijk(centers)[:, 2]  # the patient ends before the grid does
+    whole = (drawn > 12) & (drawn < patient.ct.shape[0] - 12)
+    return scan, affine, centers[whole]
 
 
 class PeakMemory(threading.Thread):
