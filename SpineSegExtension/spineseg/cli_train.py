@@ -17,6 +17,7 @@ TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "vertebra-unet": ("spineseg.training.vertebra", REAL),
     "click": ("spineseg.training.click", ("preset", "augment", "target", *REAL)),
     "cascade": ("spineseg.training.cascade", ("preset", "stage", *REAL)),
+    "cyclegan": ("spineseg.training.cyclegan", ("preset", "mr", "ct", "adversarial", "hold-out")),
 }
 """Method → the module whose ``fit`` trains it, and the options that are its own."""
 
@@ -57,7 +58,7 @@ def train_command(
     hours: Annotated[float, typer.Option(min=0.0, help="Time to train.")] = 2.0,
     preset: Annotated[
         str | None,
-        typer.Option(help="click, cascade: small (what ships; default) or paper (as published)."),
+        typer.Option(help="click, cascade, cyclegan: small (what ships) or paper (published)."),
     ] = None,
     augment: Annotated[
         str | None,
@@ -70,6 +71,15 @@ def train_command(
     ] = None,
     stage: Annotated[
         str | None, typer.Option(help="cascade: semantic, instance or both (default).")
+    ] = None,
+    mr: Annotated[
+        Path | None, typer.Option(help="cyclegan: folder of MR, instead of the data folder's.")
+    ] = None,
+    ct: Annotated[
+        Path | None, typer.Option(help="cyclegan: folder of CT, unpaired.")
+    ] = None,
+    adversarial: Annotated[
+        str | None, typer.Option(help="cyclegan: log (the paper's) or squares.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder with real label maps to add; else digital spines.")
@@ -98,6 +108,9 @@ def train_command(
             "augment": augment,
             "target": target,
             "stage": stage,
+            "mr": mr,
+            "ct": ct,
+            "adversarial": adversarial,
         }
         own |= {"real-scans": real_scans or None, "hold-out": tuple(hold_out or ()) or None}
         fit = trainer(method, own)

@@ -38,7 +38,7 @@ def _bone_codes() -> Array:
     return codes
 
 
-_IS_BONE = _bone_codes()
+IS_BONE = _bone_codes()
 
 
 def _texture(shape: tuple[int, ...], sigma: Any, rng: np.random.Generator) -> Array:
@@ -137,7 +137,7 @@ def render_ct(
         soft += drift(soft.shape, 7.0 / spacing, rng) * lungs * np.float32(rng.uniform(3, 40))
     _fatty_muscle(soft, tissue, table[Tissue.FAT], spacing, rng)
     mm = depth.astype(np.float32) * np.float32(DEPTH_UNIT)
-    is_bone = _IS_BONE[tissue]
+    is_bone = IS_BONE[tissue]
     share = np.clip(0.5 - mm / spacing, 0, 1)
     near = is_bone | (share > 0)
     bone = _bone_hu(tissue, mm, scanner, spacing, rng)

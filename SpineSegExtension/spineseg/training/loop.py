@@ -39,6 +39,7 @@ class LoopSettings:
     decay : weight decay; 0 makes AdamW the plain Adam of Kingma and Ba
     warmup : fraction of the time in which the rate rises
     steady : whether the rate stays as it is instead of rising and falling
+    momentum : first decay of Adam; 0.5 is usual where networks compete
     average : decay of the running average of the weights, which is what is kept; 0 keeps the last
     seed : of the crops; every process adds its rank
     """
@@ -49,6 +50,7 @@ class LoopSettings:
     decay: float = 1e-4
     warmup: float = 0.02
     steady: bool = False
+    momentum: float = 0.9
     average: float = 0.995
     seed: int = 0
     save_minutes: float = 3.0
@@ -107,7 +109,10 @@ class Trainer:
         self.network.to(self.torch_device, memory_format=layout)  # type: ignore[call-overload]
         self._average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self._optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.settings.rate, weight_decay=self.settings.decay
+            self.network.parameters(),
+            lr=self.settings.rate,
+            betas=(self.settings.momentum, 0.999),
+            weight_decay=self.settings.decay,
         )
         self.step, self.spent = 0, 0.0
         self._writer: Any | None = None

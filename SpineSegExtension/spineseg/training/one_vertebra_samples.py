@@ -191,14 +191,19 @@ def make_one(item: Item, where: Places, rng: np.random.Generator) -> OneSample:
 
 
 def _cut(image: Array, target: Array, memory: Array, rng: np.random.Generator) -> None:
-    """End the scan at a plane, as the top and bottom of a table do."""
-    axis = int(rng.choice(3, p=[0.7, 0.15, 0.15]))
+    """End the scan at a plane, as the top and bottom of a table do, or at both sides of the spine.
+
+    A spine scanned alone, 80 mm wide, ends on both sides within one window.
+    """
+    axis = int(rng.choice(3, p=[0.55, 0.1, 0.35]))
+    ends = (False, True) if axis == 2 and rng.random() < 0.7 else (bool(rng.random() < 0.5),)
     n = image.shape[axis]
     # At most up to near the point, where a vertebra would be cut through its body.
     most = n // 2 - 6
-    cut = int(rng.integers(1, most))
-    gone = [slice(None)] * 3
-    gone[axis] = slice(n - cut, n) if rng.random() < 0.5 else slice(0, cut)
-    image[tuple(gone)] = OUTSIDE_HU
-    memory[tuple(gone)] = False
-    target[(slice(None), *gone)] = 0
+    for end in ends:
+        cut = int(rng.integers(1, most))
+        gone = [slice(None)] * 3
+        gone[axis] = slice(n - cut, n) if end else slice(0, cut)
+        image[tuple(gone)] = OUTSIDE_HU
+        memory[tuple(gone)] = False
+        target[(slice(None), *gone)] = 0
