@@ -39,6 +39,8 @@ Bools = NDArray[np.bool_]
 Reader = Callable[[Sequence[int], Sequence[int]], NDArray[Any]]
 """Called with bounds lo, hi (k, j, i) of a grid; returns the HU there."""
 
+Channels = Callable[[NDArray[Any]], NDArray[np.float32]]
+
 _SIGMA = 0.125  # of the patch's edge, as in nnU-Net
 _LEAST_WEIGHT = 1e-3  # so that a voxel seen only by a corner still gets that corner's answer
 _BIN_STEP = 2.0  # what is left to be smoothed after averaging blocks: a step of 2 to 4 voxels
@@ -75,7 +77,7 @@ def aligned_grid(
     return Grid((int(count[2]), int(count[1]), int(count[0])), affine)
 
 
-def scan_reader(volume: Volume, grid: Grid) -> Reader:
+def scan_reader(volume: Volume, grid: Grid, fill: float = AIR_HU) -> Reader:
     """Return a reader of `volume` on `grid`, which resamples only what is asked for.
 
     Air lies outside the scan. Where the grid is coarser than the scan, it is smoothed first, as
@@ -87,7 +89,7 @@ def scan_reader(volume: Volume, grid: Grid) -> Reader:
     volume = binned(volume, (factors[2], factors[1], factors[0]))
 
     def read(lo: Sequence[int], hi: Sequence[int]) -> NDArray[Any]:
-        return volume.resampled_like(grid.cropped(lo, hi), order=1, fill=AIR_HU).array
+        return volume.resampled_like(grid.cropped(lo, hi), order=1, fill=fill).array
 
     return read
 
@@ -233,13 +235,14 @@ def sliding_window(
     stage: str,
     device: torch.device,
     batch: int = 1,
+    channels: Channels = intensity_channels,
 ) -> None:
     """Run a network over patches of a grid and hand on its blended logits, slice by slice.
 
     Parameters
     ----------
     network : callable
-        (N, 2, k, j, i) float32, as `intensity_channels` makes it → logits (N, channels, k, j, i).
+        (N, 2, k, j, i) float32, as `channels` makes it → logits (N, channels, k, j, i).
     read : callable
         HU of a part of the grid.
     shape : tuple of int
@@ -258,6 +261,8 @@ def sliding_window(
     device : torch.device
     batch : int
         Patches at once.
+    channels : callable
+        What `read` gives of a patch (k, j, i) → the network's input channels (n, k, j, i).
 
     Raises
     ------
@@ -280,7 +285,7 @@ def sliding_window(
                 block[:, j - corner[0] :, i - corner[1] :][:, : patch[1], : patch[2]]
                 for j, i in tiles
             ]
-            image = torch.from_numpy(np.stack([intensity_channels(part) for part in parts]))
+            image = torch.from_numpy(np.stack([channels(part) for part in parts]))
             image = image.to(device, memory_format=torch.channels_last_3d)
             with torch.inference_mode(), autocast(device):
                 logits = network(image)

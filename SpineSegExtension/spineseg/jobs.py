@@ -20,7 +20,7 @@ from spineseg.errors import (
     SpineSegError,
 )
 from spineseg.progress import Progress
-from spineseg.result import SegmentationResult
+from spineseg.result import SegmentationResult, TranslationResult
 from spineseg.volume import Volume
 
 UPDATE = "update"
@@ -130,11 +130,23 @@ class UpdateJob(SegmentJob):
 
 
 @dataclass(frozen=True)
+class TranslateJob(SegmentJob):
+    """What `run_translate` needs; ``scan`` is an MR."""
+
+    method: str = registry.DEFAULT_TRANSLATE
+
+    task: ClassVar[str] = registry.TRANSLATE
+
+
+Result = SegmentationResult | TranslationResult
+
+
+@dataclass(frozen=True)
 class Done:
     """A finished job: the folder with the result, and the result."""
 
     folder: Path
-    result: SegmentationResult
+    result: Result
 
 
 def job_of(content: Any) -> SegmentJob:
@@ -202,26 +214,52 @@ def run_update(job: SegmentJob, progress: Progress) -> Done:
     return _read_work_save(job, work, progress)
 
 
+def run_translate(job: SegmentJob, progress: Progress) -> Done:
+    """Translate an MR, segment it and save the result.
+
+    Raises
+    ------
+    SpineSegError
+        As `spineseg.translation.translate` and `save_translation` say.
+    """
+    from spineseg import translation
+
+    def work(volume: Volume, progress: Progress) -> TranslationResult:
+        return translation.translate(volume, job.method, progress, job.settings)
+
+    return _read_work_save(
+        job, work, progress, translation.PARTS, translation.save_translation, ct_only=False
+    )
+
+
 JOBS: dict[type[SegmentJob], Callable[[SegmentJob, Progress], Done]] = {
     SegmentJob: run_segment,
     UpdateJob: run_update,
+    TranslateJob: run_translate,
 }
 
 
 def _read_work_save(
-    job: SegmentJob, work: Callable[[Volume, Progress], SegmentationResult], progress: Progress
+    job: SegmentJob,
+    work: Callable[[Volume, Progress], Any],
+    progress: Progress,
+    known: tuple[str, ...] | None = None,
+    save: Callable[..., Path] | None = None,
+    ct_only: bool = True,
 ) -> Done:
+    """Read the scan, do the work, save what it gave: by default as a segmentation is saved."""
+    from spineseg import pipeline
     from spineseg.io.images import read_volume
     from spineseg.manifest import sha256_of
-    from spineseg.pipeline import PARTS, check_folder, save
 
     registry.get(job.method)
-    parts = PARTS if job.parts is None else tuple(job.parts)
-    check_folder(job.output, job.overwrite, parts)
+    known, save = known or pipeline.PARTS, save or pipeline.save
+    parts = known if job.parts is None else tuple(job.parts)
+    pipeline.check_folder(job.output, job.overwrite, parts)
     scan = Path(job.scan)
     notes: list[str] = []
     progress("read", 0.0, scan.name)
-    volume = read_volume(scan, notes, job.series, progress.part(0.0, 0.08), ct_only=True)
+    volume = read_volume(scan, notes, job.series, progress.part(0.0, 0.08), ct_only=ct_only)
     record = sha256_of(scan, _files(scan, job.series))
     progress("read", 0.1, scan.name)
     result = work(volume, progress.part(0.1, 0.85))

@@ -146,7 +146,7 @@ def _measured(
 ) -> SegmentationResult:
     """Call `work` with the method's settings, check what it made, and measure it."""
     progress("start", 0.0, f"loading {row.title}")
-    chosen = _settings(row, settings or {})
+    chosen = method_settings(row, settings or {})
     started = time.perf_counter()
     try:
         result = work(chosen, progress.part(0.0, 0.95))
@@ -186,7 +186,8 @@ def memory_error(error: BaseException) -> MemoryLimitError:
     )
 
 
-def _settings(row: registry.Method, changes: Mapping[str, Any]) -> Any:
+def method_settings(row: registry.Method, changes: Mapping[str, Any]) -> Any:
+    """Return the settings of a row with changes; InputError where one is not valid."""
     try:
         return row.settings(**changes)
     except (TypeError, ValueError) as error:
@@ -303,7 +304,7 @@ def save(
             method=method,
             inputs=list(inputs),
             settings=dict(result.settings),
-            models=_models(result.models),
+            models=model_records(result.models),
             timings=timings,
             warnings=list(result.warnings),
             grid={"shape_kji": list(volume.shape), "affine_ras": volume.affine.tolist()},
@@ -348,7 +349,7 @@ def _write_parts(
     progress("save", 1.0)
 
 
-def _models(names: Collection[str]) -> list[dict[str, Any]]:
+def model_records(names: Collection[str]) -> list[dict[str, Any]]:
     """Return name, sha256 and version of models for the manifest."""
     from spineseg.weights import list_models
 

@@ -25,7 +25,8 @@ class Method:
     title : str
         Name for people.
     task : str
-        What it does: ``"segment"`` finds all vertebrae, ``"click"`` the one at a point.
+        What it does: ``"segment"`` finds all vertebrae, ``"click"`` the one at a point,
+        ``"translate"`` makes a CT of an MR.
     module : str
         Python module with `Settings` (a frozen dataclass), ``fit(data, settings, progress)`` and
         ``predict(volume, settings, progress)``; a name without a dot lies in `spineseg.methods`.
@@ -69,6 +70,8 @@ class Method:
 
 SEGMENT = "segment"
 CLICK = "click"
+TRANSLATE = "translate"
+DEFAULT_TRANSLATE = "cyclegan"
 DEFAULT_SEGMENT = "vertebra-unet"
 DEFAULT_UPDATE = "cascade"
 """The method that can go on from a corrected vertebra: it walks from one to the next."""
@@ -80,7 +83,7 @@ METHODS: tuple[Method, ...] = (
         task=SEGMENT,
         module="vertebra_unet",
         summary="Finds the spine, outlines each vertebra in CT and names its level.",
-        models=("vertebra-coarse", "vertebra-fine"),
+        models=("vertebra-coarse", "vertebra-fine", "vertebra-one"),
         limits=(
             "CT only. Trained on digital spines: fused, operated or strongly deformed vertebrae, "
             "and slices thicker than 5 mm, need a careful look."
@@ -111,6 +114,20 @@ METHODS: tuple[Method, ...] = (
         limits=(
             "CT only. The level is counted from neighbours that are named already, else unsure; "
             "fused vertebrae may come as one."
+        ),
+    ),
+    Method(
+        name=DEFAULT_TRANSLATE,
+        title="MR to CT (3D CycleGAN)",
+        task=TRANSLATE,
+        module="cyclegan",
+        summary=(
+            "Translates an MR of the spine to CT, thresholds its bone and separates the vertebrae."
+        ),
+        models=("mr-to-ct", "ct-to-mr"),
+        limits=(
+            "The density of the synthetic CT is a guess. Trained on lumbar series and on digital"
+            " patients: strong curves, implants and both ends of the field of view need a look."
         ),
     ),
 )

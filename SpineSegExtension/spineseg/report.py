@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def write_report(
     manifest: RunManifest,
     title: str,
     progress: Progress | None = None,
+    more: Sequence[tuple[bytes, str]] = (),
 ) -> None:
     """Write the report of a segmentation.
 
@@ -44,6 +46,8 @@ def write_report(
     title : str
         Heading, such as the scan's file name.
     progress : Progress, optional
+    more : sequence of (bytes, str)
+        Further pictures (PNG) with their captions.
     """
     import jinja2
 
@@ -58,7 +62,7 @@ def write_report(
         summary=_summary(result),
         created=manifest.created,
         warnings=result.warnings,
-        pictures=_pictures(result, scan, progress),
+        pictures=_pictures(result, scan, progress) + [_further(*one) for one in more],
         rows=[_row(v) for v in result.vertebrae],
         settings=json.dumps(json.loads(manifest.to_json()), indent=2, ensure_ascii=False),
         version=manifest.version,
@@ -137,6 +141,10 @@ def _pictures(result: SegmentationResult, scan: Volume, progress: Progress) -> l
             }
         )
     return made
+
+
+def _further(png: bytes, caption: str) -> dict[str, Any]:
+    return {"data": _base64(png), "alt": caption, "caption": caption, "scene": False}
 
 
 def _base64(png: bytes) -> str:

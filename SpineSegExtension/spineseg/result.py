@@ -72,3 +72,38 @@ class SegmentationResult:
     timings: Mapping[str, float] = field(default_factory=dict)
     bodies: Volume | None = None
     models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TranslationResult:
+    """What a translation of an MR gave, all of it on the MR's own grid.
+
+    Attributes
+    ----------
+    synthetic_ct : Volume
+        int16 HU (k, j, i).
+    segmentation : Volume
+        uint8: VerSe ids, or 101, 102 … from the top where the level is unsure; 100 is spine bone
+        that belongs to no separated vertebra.
+    bodies : Volume
+        uint8: 1 … n from the top, one a vertebral body.
+    confidence : Volume or None
+        uint8 0–100: 100 where the MR is recovered from its synthetic CT; None if not asked for.
+    vertebrae : list of Vertebra
+        From the top to the bottom.
+    thresholds : list of float
+        Otsu's, HU: one a slice, or one.
+    warnings, settings, timings, models
+        As in `SegmentationResult`.
+    """
+
+    synthetic_ct: Volume
+    segmentation: Volume
+    bodies: Volume
+    confidence: Volume | None
+    vertebrae: list[Vertebra]
+    thresholds: list[float] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    models: tuple[str, ...] = ()

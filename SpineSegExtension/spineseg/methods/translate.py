@@ -1,0 +1,157 @@
+"""From an MR to a synthetic CT and to maps of its tissue, by the two trained generators.
+
+One pass of the generator MR → CT gives the CT and says of each voxel which tissue it is and where
+its body's centre lies; the generator CT → MR then tells how well the MR can be recovered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from spineseg.grid import Grid
+from spineseg.inference import aligned_grid, plan, scan_reader, sliding_window
+from spineseg.intensity import ct_to_unit, mr_range, mr_to_unit, unit_to_ct
+from spineseg.methods.classes import OFFSET_MM, FineClass
+from spineseg.methods.loading import Network
+from spineseg.methods.to_scan import FineMaps
+from spineseg.progress import Progress
+from spineseg.volume import Volume
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Translated", "confidence_map", "translate_mr"]
+
+_FULL = 255
+_CLASSES = len(FineClass)
+_BLUR_MM = 3.0  # the error of single voxels is noise
+_LOST = 0.5  # mean error (of a range of 2) from which on nothing can be trusted
+
+
+@dataclass(frozen=True)
+class Translated:
+    """What a network made of an MR, on a grid of its own along the RAS axes.
+
+    Attributes
+    ----------
+    ct : Volume
+        int16 HU.
+    maps : FineMaps
+        Tissue classes, probability of vertebral bone, votes.
+    body : Volume
+        uint8, probability of vertebral body, 0–255.
+    span : tuple of float
+        What counted as dark and bright in the MR.
+    """
+
+    ct: Volume
+    maps: FineMaps
+    body: Volume
+    span: tuple[float, float]
+
+
+def translate_mr(
+    mr: Volume, network: Network, overlap: float, batch: int, progress: Progress,
+    device: torch.device,
+) -> Translated:  # fmt: skip
+    """Run the generator MR → CT over the whole field of view.
+
+    Parameters
+    ----------
+    mr : Volume
+        Finite values, any orientation.
+    network : Network
+        (N, 1, k, j, i) → (N, 1 + classes + 3, k, j, i), see `spineseg.networks.translation`.
+    overlap : float
+        Share of a patch's edge that neighbours share.
+    """
+    import torch
+
+    grid = whole_grid(mr, network)
+    span = mr_range(_sample(mr))
+    low = span[0]
+    ct = np.empty(grid.shape, dtype=np.int16)
+    classes, bone, body = (np.zeros(grid.shape, dtype=np.uint8) for _ in range(3))
+    offsets = np.zeros((3, *grid.shape), dtype=np.float16)
+
+    def receive(start: int, out: torch.Tensor, seen: torch.Tensor) -> None:
+        rows = slice(start, start + out.shape[1])
+        ct[rows] = np.rint(unit_to_ct(torch.tanh(out[0]).cpu().numpy()))
+        share = torch.softmax(out[1 : 1 + _CLASSES], dim=0)
+        classes[rows] = share.argmax(dim=0).cpu().numpy()
+        front = share[FineClass.BODY]
+        for target, values in ((body, front), (bone, front + share[FineClass.POSTERIOR])):
+            target[rows] = (values * _FULL).round().to(torch.uint8).cpu().numpy()
+        offsets[:, rows] = (out[1 + _CLASSES :] * OFFSET_MM).cpu().numpy()
+
+    sliding_window(
+        network.forward,
+        scan_reader(mr, grid, fill=low),
+        grid.shape,
+        plan(np.ones(grid.shape, dtype=bool), network.patch, overlap),
+        network.patch,
+        receive,
+        progress,
+        stage="translate",
+        device=device,
+        batch=batch,
+        channels=lambda values: mr_to_unit(values, span)[None],
+    )
+    maps = FineMaps(Volume(classes, grid.affine), Volume(bone, grid.affine), offsets)
+    return Translated(Volume(ct, grid.affine), maps, Volume(body, grid.affine), span)
+
+
+def confidence_map(
+    mr: Volume, made: Translated, network: Network, batch: int, progress: Progress,
+    device: torch.device,
+) -> Volume:  # fmt: skip
+    """How well the MR is recovered from its synthetic CT: uint8 0–100 on the CT's grid.
+
+    100 says that the cycle MR → CT → MR gives the MR back; 0 that the mean error within a few mm
+    is a quarter of its range or more. A cycle can also be wrong twice and look right.
+    """
+    grid = made.ct.grid
+    back = np.zeros(grid.shape, dtype=np.float32)
+
+    def receive(start: int, out: torch.Tensor, seen: torch.Tensor) -> None:
+        import torch
+
+        rows = slice(start, start + out.shape[1])
+        back[rows] = (0.25 + 1.25 * torch.tanh(out[0])).cpu().numpy()
+
+    sliding_window(
+        network.forward,
+        lambda lo, hi: made.ct.array[lo[0] : hi[0], lo[1] : hi[1], lo[2] : hi[2]],
+        grid.shape,
+        plan(np.ones(grid.shape, dtype=bool), network.patch, 0.1),
+        network.patch,
+        receive,
+        progress,
+        stage="confidence",
+        device=device,
+        batch=batch,
+        channels=lambda hu: ct_to_unit(hu)[None],
+    )
+    image = scan_reader(mr, grid, fill=made.span[0])((0, 0, 0), grid.shape)
+    error = np.abs(back - mr_to_unit(image, made.span))
+    error = ndimage.gaussian_filter(error, _BLUR_MM / grid.spacing[0], mode="nearest")
+    sure = np.clip(1 - error / _LOST, 0, 1) * 100
+    return Volume(np.rint(sure).astype(np.uint8), grid.affine)
+
+
+def whole_grid(mr: Volume, network: Network) -> Grid:
+    """Return the network's grid over the whole MR, along the RAS axes."""
+    corners = mr.grid.corners()
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return aligned_grid(low, high, network.spacing_mm, network.patch)
+
+
+def _sample(mr: Volume) -> NDArray[Any]:
+    """Return every n-th voxel: enough for percentiles."""
+    steps = (max(1, n // 128) for n in mr.shape)
+    return np.asarray(mr.array[tuple(slice(None, None, step) for step in steps)])
