@@ -22,8 +22,11 @@ from spineseg.inference import (
     sliding_window,
 )
 from spineseg.methods.classes import OFFSET_MM, CoarseClass, FineClass
+from spineseg.methods.joint_look import look_at_all
 from spineseg.methods.loading import Network, load_network
 from spineseg.methods.naming import name_vertebrae
+from spineseg.methods.one_vertebra import CHANNELS, VertebraLooker
+from spineseg.methods.one_vertebra import MODEL as ONE
 from spineseg.methods.runlog import RunLog, renumber
 from spineseg.methods.scan_check import check_scan
 from spineseg.methods.spine_region import find_spine, on_grid, widened
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["MODELS", "Settings", "fit", "predict", "run"]
 
 COARSE, FINE = "vertebra-coarse", "vertebra-fine"
-MODELS = (COARSE, FINE)
+MODELS = (COARSE, FINE, ONE)
 
 _FULL = 255
 _CLASSES = {COARSE: len(CoarseClass), FINE: len(FineClass) + 3}
@@ -80,6 +83,7 @@ class Settings:
     margin_mm: float = 12.0
     threshold: float = 0.5
     refine: bool = True
+    look: bool = True
     models: str | None = None
 
     def __post_init__(self) -> None:
@@ -139,7 +143,10 @@ def predict(volume: Volume, settings: Settings, progress: Progress) -> Segmentat
         load_network(name, _CLASSES[name], device, patch, settings.models)
         for name, patch in ((COARSE, settings.coarse_patch), (FINE, settings.fine_patch))
     )
-    return run(volume, coarse, fine, settings, progress, device)
+    one = None
+    if settings.look:
+        one = load_network(ONE, len(CHANNELS), device, folder=settings.models)
+    return run(volume, coarse, fine, settings, progress, device, one)
 
 
 def run(
@@ -149,14 +156,19 @@ def run(
     settings: Settings,
     progress: Progress,
     device: torch.device,
+    one: Network | None = None,
 ) -> SegmentationResult:
-    """Segment with networks that are loaded; as `predict` otherwise."""
+    """Segment with networks that are loaded; as `predict` otherwise.
+
+    `one` looks at each vertebra again; None leaves that out.
+    """
     from spineseg.methods.instances import split_vertebrae
     from spineseg.methods.mending import mend_slips
     from spineseg.methods.sacral import without_sacral, without_scraps
 
     log = RunLog(asdict(settings), MODELS)
     scan = finite_scan(volume)
+    looker = VertebraLooker(scan, one, device) if one else None
     log.warnings += check_scan(scan)
     with log.timed("coarse"):
         regions = coarse_pass(scan, coarse, settings, progress.part(0.02, 0.2), device)
@@ -176,8 +188,12 @@ def run(
             return log.nothing(volume)
         vertebrae, remarks = name_vertebrae(maps.classes, instances, found, regions)
         log.warnings += remarks
+    if looker is not None:
+        with log.timed("look"):
+            part = progress.part(0.78, 0.9)
+            maps, instances = look_at_all(maps, instances, found, looker, part)
     with log.timed("outline"):
-        part = progress.part(0.8, 1.0)
+        part = progress.part(0.9, 1.0)
         labels, bodies = to_scan(scan, maps, instances, settings.threshold, settings.refine, part)
         kept = renumber(labels, vertebrae)
     return log.result(volume.like(labels.array), kept, volume.like(bodies.array))
