@@ -37,7 +37,8 @@ def gradient_correlation(a: Tensor, b: Tensor) -> Tensor:
     for axis in (2, 3, 4):
         one, two = (torch.diff(image.float(), dim=axis).flatten(1) for image in (a, b))
         one, two = one - one.mean(1, keepdim=True), two - two.mean(1, keepdim=True)
-        size = (one.square().sum(1) * two.square().sum(1)).sqrt().clamp(min=1e-6)
+        # Clamped before the root, whose slope at 0 is infinite: padding is flat.
+        size = (one.square().sum(1) * two.square().sum(1)).clamp(min=1e-12).sqrt()
         parts.append((one * two).sum(1) / size)
     return torch.stack(parts).mean(0)
 
