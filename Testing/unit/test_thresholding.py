@@ -56,7 +56,7 @@ def test_bone_is_found_in_both_ways(per_slice: bool) -> None:
 
 def test_a_slice_of_another_brightness_has_a_threshold_of_its_own() -> None:
     volume, truth = scan()
-    volume.array[:, :, 14:] = volume.array[:, :, 14:] * 0.25
+    volume.array[:, :, 14:] += 200  # a coil makes them brighter
     slices = bone_mask(volume, ThresholdSettings(median_mm=0)).mask.array > 0
     whole = bone_mask(volume, ThresholdSettings(median_mm=0, per_slice=False)).mask.array > 0
     wrong = [(m[:, :, 14:22] != truth[:, :, 14:22]).mean() for m in (slices, whole)]
@@ -69,7 +69,7 @@ def test_slices_without_contrast_take_their_neighbours_threshold() -> None:
     volume.array[:, :, 12] = -900.0
     found = bone_mask(volume)
     assert all(np.isfinite(found.thresholds))
-    assert "2 of 28 slices" in found.warnings[0]
+    assert "of 28 slices have too little bone" in found.warnings[0]
     low, high = sorted((found.thresholds[9], found.thresholds[11]))
     assert low <= found.thresholds[10] <= high
 

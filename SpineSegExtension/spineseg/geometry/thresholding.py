@@ -21,6 +21,7 @@ __all__ = ["BoneMask", "ThresholdSettings", "bone_mask", "otsu_threshold"]
 
 AXES = ("acquisition", "sagittal", "coronal", "axial")
 _FEW = 64  # voxels in the range with which a slice says nothing of its own
+_BONELESS = 0.25  # of the way from the volume's dark class to its bright one
 _SPREAD = 1e-6  # relative to the range: less is a single value
 
 
@@ -111,8 +112,8 @@ def otsu_threshold(values: ArrayLike, low: float, high: float) -> float:
 def bone_mask(volume: Volume, settings: ThresholdSettings | None = None) -> BoneMask:
     """Threshold a volume by Otsu's method and smooth the mask with a 3D median.
 
-    A slice with nearly nothing in the range takes its neighbours' threshold; it would part noise
-    from noise.
+    A slice with nearly nothing in the range, or without bone, takes its neighbours' threshold: it
+    would part noise from noise.
 
     Parameters
     ----------
@@ -127,7 +128,8 @@ def bone_mask(volume: Volume, settings: ThresholdSettings | None = None) -> Bone
     """
     settings = settings or ThresholdSettings()
     low, high = settings.low, settings.high
-    whole = otsu_threshold(_thinned(volume.array), low, high)
+    some = _thinned(volume.array)
+    whole = otsu_threshold(some, low, high)
     warnings: list[str] = []
     if not settings.per_slice:
         mask = volume.array > whole
@@ -136,11 +138,12 @@ def bone_mask(volume: Volume, settings: ThresholdSettings | None = None) -> Bone
         axis = slice_axis(volume, settings.axis)
         slices = np.moveaxis(volume.array, axis, 0)
         own = np.array([_of_slice(part, low, high) for part in slices])
+        own[own < _least(some, whole, settings)] = np.nan
         known = np.isfinite(own)
         if not known.all():
             warnings.append(
-                f"{int((~known).sum())} of {len(own)} slices have too little between {low:g} and"
-                f" {high:g} for a threshold of their own: their neighbours' is used."
+                f"{int((~known).sum())} of {len(own)} slices have too little bone between {low:g}"
+                f" and {high:g} for a threshold of their own: their neighbours' is used."
             )
         at = np.arange(len(own))
         filled = np.interp(at, at[known], own[known]) if known.any() else np.full(len(own), whole)
@@ -171,6 +174,13 @@ def smoothed(mask: NDArray[Any], volume: Volume, median_mm: float) -> NDArray[np
     # The median of zeros and ones is what more than half of the box says.
     share = ndimage.uniform_filter(solid.astype(np.float32), sizes, mode="nearest")
     return np.asarray(share > 0.5, dtype=np.uint8)
+
+
+def _least(values: NDArray[Any], whole: float, settings: ThresholdSettings) -> float:
+    """Return the lowest threshold that a slice with bone can have, from the volume's classes."""
+    inside = values[(values >= settings.low) & (values <= settings.high)]
+    dark, bright = inside[inside <= whole].mean(), inside[inside > whole].mean()
+    return float(dark + _BONELESS * (bright - dark))
 
 
 def _of_slice(part: NDArray[Any], low: float, high: float) -> float:
