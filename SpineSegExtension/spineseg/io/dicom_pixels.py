@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from spineseg.io.dicom import Slice
 
-__all__ = ["read_pixels"]
+__all__ = ["decoded", "read_pixels"]
 
 
 def read_pixels(slices: list[Slice], modality: str, progress: Progress) -> NDArray[Any]:
@@ -50,6 +50,21 @@ def read_pixels(slices: list[Slice], modality: str, progress: Progress) -> NDArr
         progress("read", (index + 1) / len(slices), f"slice {index + 1} of {len(slices)}")
     assert result is not None, "a series has slices"
     return result
+
+
+def decoded(path: Path, modality: str) -> NDArray[Any]:
+    """Return the rescaled values of one file; axes (frame, row, column) or, with colour, as stored.
+
+    Raises
+    ------
+    InputError, DependencyError
+        As `read_pixels`.
+    """
+    dataset = _dataset(path)
+    try:
+        return _rescaled(_frames(dataset, path), dataset, 0, modality)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> InputError:

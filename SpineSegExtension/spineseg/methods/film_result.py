@@ -1,0 +1,75 @@
+"""What a method for radiographs returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spineseg.errors import SpineSegError
+
+__all__ = ["AP", "LATERAL", "FilmResult"]
+
+AP = "ap"
+LATERAL = "lateral"
+
+
+@dataclass(frozen=True, eq=False)
+class FilmResult:
+    """What a method found on one film: corners, or a centreline, or only angles.
+
+    Pixels are (x, y) of the film that was given (`spineseg.io.films`): x to the right, y down,
+    (0, 0) the middle of the first pixel. Points may lie outside of the film.
+
+    Attributes
+    ----------
+    levels : tuple of str
+        Names of the vertebrae from the top ("T1" … "L5", "sacrum").
+    corners_px : (n, 4, 2) float64 or None
+        One row a level: upper left, upper right, lower left, lower right, as seen in the picture;
+        on a lateral film upper back, upper front, lower back, lower front, whichever way the
+        patient faces. NaN where an endplate is not there (the lower one of the sacrum, say).
+    centreline_px : (m, 2) float64 or None
+        Line through the vertebral bodies from the top, where there are no corners.
+    angles_deg : mapping or None
+        ``major``, ``upper`` and ``lower`` in the sense of the challenge, where that is all.
+    confidence : tuple of float
+        0–1, one a level.
+    view : {"ap", "lateral"}
+    warnings : tuple of str
+        One sentence for everything that makes the result doubtful (implants, cut-off ends …).
+    settings, timings, models
+        As in `spineseg.result.SegmentationResult`.
+
+    Raises
+    ------
+    SpineSegError
+        The parts do not fit each other; a fault of the method.
+    """
+
+    levels: tuple[str, ...] = ()
+    corners_px: NDArray[np.float64] | None = None
+    centreline_px: NDArray[np.float64] | None = None
+    angles_deg: Mapping[str, float] | None = None
+    confidence: tuple[float, ...] = ()
+    view: str = AP
+    warnings: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.levels)
+        corners, line = self.corners_px, self.centreline_px
+        fits = (
+            (corners is None or corners.shape == (count, 4, 2))
+            and (line is None or (line.ndim == 2 and line.shape[1] == 2))
+            and len(self.confidence) in (0, count)
+            and self.view in (AP, LATERAL)
+            and all(p is None or not np.isinf(p).any() for p in (corners, line))
+        )
+        if not fits:
+            raise SpineSegError("The film's method returned parts that do not fit each other.")
