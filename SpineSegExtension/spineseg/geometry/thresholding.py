@@ -43,7 +43,7 @@ class ThresholdSettings:
         Edge of the 3D median's box, mm; 0 leaves it out.
     """
 
-    low: float = -100.0
+    low: float = 0.0
     high: float = 700.0
     per_slice: bool = True
     axis: str = "acquisition"

@@ -68,7 +68,7 @@ class Settings:
         Folder of the trained networks, if not the package's own.
     """
 
-    low: float = -100.0
+    low: float = 0.0
     high: float = 700.0
     per_slice: bool = True
     median_mm: float = 3.0

@@ -27,7 +27,7 @@ PRESETS = ("small", "paper")
 #: Losses that take part only after the first stage; 0 in the log until then.
 LATER = ("cycle", "gradient", "fooled", "judged")
 #: Bone must be denser than this inside outlined bodies, soft tissue less than the other (HU).
-DENSE_HU, SOFT_HU = 150.0, 80.0
+DENSE_HU, SOFT_HU = 260.0, 80.0
 
 
 @dataclass(frozen=True)

@@ -97,10 +97,14 @@ def digital_pair(item: Item, size: Shape, rng: np.random.Generator) -> PairSampl
 
 
 def _calm_scanner(rng: np.random.Generator) -> Any:
-    """A scanner with little noise and bone of usual density: what an MR can't tell is not asked."""
+    """A scanner with little noise, and bone of one density: what an MR can't tell is not asked.
+
+    Cancellous bone is as dense as in young adults and cortex less dense than it is, so that a
+    threshold between bone and soft tissue finds whole bodies, not their shells.
+    """
     scanner = random_scanner(rng, osteoporosis=0.3)
     return replace(
-        scanner, cancellous_hu=float(rng.normal(190, 12)), cortex_hu=900.0, cortex_mm=0.9,
+        scanner, cancellous_hu=float(rng.normal(320, 10)), cortex_hu=600.0, cortex_mm=0.9,
         disc_hu=80.0, contrast_hu=45.0, noise_hu=6.0, kernel_mm=0.5, slice_mm=1.5, texture_hu=12.0,
         soft_shift_hu=0.0, edge=0.0, noise_taps=(0.0, 0.0, 0.0), slice_gap_mm=0.0, sclerosis=0.0,
     )  # fmt: skip
