@@ -21,6 +21,7 @@ from spineseg.cli_common import Debug, Output, note, work
 from spineseg.cli_evaluate import evaluate_app
 from spineseg.cli_train import train_command
 from spineseg.cli_translate import translate_command
+from spineseg.cli_validate import validate_command
 from spineseg.errors import ExitCode, InputError, WeightsError
 from spineseg.jobs import SegmentJob, run_segment
 
@@ -180,6 +181,7 @@ def phantom_command(
 
 app.command("train")(train_command)
 app.command("translate")(translate_command)
+app.command("validate")(validate_command)
 
 
 @models_app.command("list")

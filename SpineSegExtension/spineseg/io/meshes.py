@@ -89,7 +89,7 @@ def _surface(volume: Volume, label: int, box: tuple[slice, ...], smoothing: floa
     edges.Update()
     mesh: vtkPolyData = edges.GetOutput()
     # Flying edges ran on voxel numbers (i, j, k); smoothing must see mm.
-    _set_points(mesh, inside.ijk_to_ras(mesh_arrays(mesh)[0]))
+    set_points(mesh, inside.ijk_to_ras(mesh_arrays(mesh)[0]))
     if smoothing > 0:
         sinc = vtkWindowedSincPolyDataFilter()
         sinc.SetInputData(mesh)
@@ -136,7 +136,8 @@ def mesh_arrays(mesh: vtkPolyData) -> tuple[NDArray[np.float64], NDArray[np.int6
     return points, corners.reshape(-1, 3)
 
 
-def _set_points(mesh: vtkPolyData, points: NDArray[np.float64]) -> None:
+def set_points(mesh: vtkPolyData, points: NDArray[np.float64]) -> None:
+    """Give a mesh other points (N, 3), of double precision."""
     from vtkmodules.util.numpy_support import numpy_to_vtk
 
     # Doubles: with float32, points far from the origin would merge or move.
@@ -197,7 +198,7 @@ def _restore_volume(mesh: vtkPolyData, goal: float) -> None:
             break
         normals, area = _point_normals(points, triangles)
         points = points + normals * float(np.clip(lack / area, -longest, longest))
-    _set_points(mesh, points)
+    set_points(mesh, points)
 
 
 def mesh_checks(mesh: vtkPolyData) -> dict[str, Any]:
