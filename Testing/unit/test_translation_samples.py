@@ -34,7 +34,7 @@ SIZE = (48, 48, 32)
 
 @pytest.fixture(scope="module")
 def item() -> Item:
-    return draw_fine(3, (80, 80, 64))
+    return draw_fine(33, (80, 80, 64))
 
 
 def real() -> Real:
