@@ -155,9 +155,12 @@ def phantom_command(
     metal: Annotated[list[str] | None, typer.Option(help="Level with screws; repeatable.")] = None,
     t13: Annotated[bool, typer.Option("--t13", help="With a 13th thoracic vertebra.")] = False,
     l6: Annotated[bool, typer.Option("--l6", help="With a 6th lumbar vertebra.")] = False,
+    mr: Annotated[
+        str | None, typer.Option(help="Also as MR: t1, t2, gradient-echo or water.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Make a digital patient: a CT with known answers."""
+    """Make a digital patient: a CT, and on demand an MR, with known answers."""
     with work(debug) as progress:
         from spineseg.phantom import write_phantom
         from spineseg.phantom.settings import Fracture, Lesion, PhantomSettings
@@ -175,7 +178,7 @@ def phantom_command(
             t13=t13,
             l6=l6,
         )
-        write_phantom(output, settings, seed, progress)
+        write_phantom(output, settings, seed, progress, mr)
     print(output.absolute())
 
 

@@ -16,6 +16,7 @@ from ..labels import by_name
 from ..progress import Progress
 from .chain import Body, Chain
 from .generate import Phantom, generate
+from .magnetic import as_mr, bodies_of
 from .settings import PhantomSettings
 
 Array = npt.NDArray[Any]
@@ -117,12 +118,14 @@ def write_phantom(
     settings: PhantomSettings | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    mr: str | None = None,
 ) -> Phantom:
     """Generate a patient and write its scan, its truth and its answers.
 
     Writes ``ct.nii.gz`` (int16 HU), ``vertebrae.nii.gz`` (VerSe ids), ``subregions.nii.gz`` (TPTBox
     sub-regions, and the codes of ``Tissue`` elsewhere), ``lesions.nii.gz`` (lesions and implants,
-    only where there are any) and ``answers.json``.
+    only where there are any) and ``answers.json``; with ``mr``, a key of ``sequence.KINDS``, also
+    ``mr.nii.gz`` (float32) and ``bodies.nii.gz`` (1 … n from the top), on the same grid.
 
     Raises
     ------
@@ -137,6 +140,8 @@ def write_phantom(
         ]  # fmt: skip
         if phantom.overlay.array.any():
             files.append(("lesions", phantom.overlay))
+        if mr is not None:
+            files += [("mr", as_mr(phantom, mr)), ("bodies", bodies_of(phantom))]
         for n, (name, volume) in enumerate(files):
             progress("writing", 0.5 + 0.5 * n / len(files), name)
             write_volume(volume, part / f"{name}.nii.gz")
