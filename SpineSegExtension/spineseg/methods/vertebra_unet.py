@@ -34,6 +34,7 @@ from spineseg.methods.to_scan import FineMaps, covered, to_scan
 from spineseg.progress import Progress
 from spineseg.result import SegmentationResult
 from spineseg.volume import Volume
+from spineseg.weights import card_path
 
 if TYPE_CHECKING:
     import torch
@@ -143,8 +144,9 @@ def predict(volume: Volume, settings: Settings, progress: Progress) -> Segmentat
         load_network(name, _CLASSES[name], device, patch, settings.models)
         for name, patch in ((COARSE, settings.coarse_patch), (FINE, settings.fine_patch))
     )
+    # A folder with another training of these two needn't hold the third: it can do without.
     one = None
-    if settings.look:
+    if settings.look and card_path(ONE, settings.models).exists():
         one = load_network(ONE, len(CHANNELS), device, folder=settings.models)
     return run(volume, coarse, fine, settings, progress, device, one)
 
@@ -166,7 +168,7 @@ def run(
     from spineseg.methods.mending import mend_slips
     from spineseg.methods.sacral import without_sacral, without_scraps
 
-    log = RunLog(asdict(settings), MODELS)
+    log = RunLog(asdict(settings), MODELS if one else (COARSE, FINE))
     scan = finite_scan(volume)
     looker = VertebraLooker(scan, one, device) if one else None
     log.warnings += check_scan(scan)
@@ -188,6 +190,10 @@ def run(
             return log.nothing(volume)
         vertebrae, remarks = name_vertebrae(maps.classes, instances, found, regions)
         log.warnings += remarks
+    if looker is None and settings.look:
+        log.warnings.append(
+            f"The model {ONE} is not beside the others: vertebrae were not looked at once more."
+        )
     if looker is not None:
         with log.timed("look"):
             part = progress.part(0.78, 0.9)
