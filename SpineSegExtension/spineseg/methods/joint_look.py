@@ -6,12 +6,13 @@ differ, so their mean is nearer to the truth than either (measured: docs/vertebr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from spineseg.grid import Grid
 from spineseg.methods.classes import FineClass
 from spineseg.methods.instances import Instance
 from spineseg.methods.one_vertebra import OneVertebra, VertebraLooker, settle
@@ -27,6 +28,7 @@ Bytes = NDArray[np.uint8]
 _SHARE = 0.6  # of the look; a little more than the fine pass, whose owners are all or nothing
 _HALF, _FULL = 128, 255
 _SAME = 0.5  # of the smaller one's voxels that both must have for it to be the same vertebra
+_CONTESTED = 0.04  # of a look's voxels that others have got, from which on it looks again
 _ROOM = 4  # voxels round an instance in which the fine pass may have bone of it
 
 
@@ -57,16 +59,25 @@ def look_at_all(
     instances : Volume
         The same numbers, other voxels.
     """
-    bone, front = (np.zeros(instances.shape, dtype=np.uint8) for _ in range(2))
-    owner = np.zeros(instances.shape, dtype=np.uint8)
-    for number, (vertebra, box) in enumerate(
-        zip(found, ndimage.find_objects(instances.array, max_label=len(found)), strict=True), 1
-    ):
-        progress("look", (number - 1) / len(found), f"vertebra {number} of {len(found)}")
-        if box is None:
-            continue
-        one = settle(looker, vertebra.centroid)
-        _lay(maps, instances, number, box, one, (bone, front, owner))
+    boxes = ndimage.find_objects(instances.array, max_label=len(found))
+    count = len(found)
+    looks: dict[int, OneVertebra] = {}
+    for number, (vertebra, box) in enumerate(zip(found, boxes, strict=True), 1):
+        progress("look", 0.7 * (number - 1) / count, f"vertebra {number} of {count}")
+        if box is not None:
+            looks[number] = settle(looker, vertebra.centroid)
+    bone, front, owner = _laid(maps, instances, boxes, looks)
+    # Where two looks claim the same bone, the ends of each are not clear: look once more, with
+    # what the neighbours have got in the memory.
+    contested = [n for n, one in looks.items() if _contested(instances, n, one, owner)]
+    for step, number in enumerate(contested):
+        progress("look", 0.7 + 0.3 * step / len(contested), f"vertebra {number} again")
+        known = _Neighbours(instances.like(np.where(owner == number, 0, owner)))
+        again = settle(looker, looks[number].center, known)
+        if again.present:
+            looks[number] = again
+    if contested:
+        bone, front, owner = _laid(maps, instances, boxes, looks)
     owner[bone < _HALF] = 0
     drop_strays(owner, len(found), instances.voxel_mm3 / 1000.0)
     classes = maps.classes.array.copy()
@@ -83,6 +94,46 @@ def look_at_all(
     )
 
 
+class _Neighbours:
+    """A memory: which voxels of a window other vertebrae have."""
+
+    def __init__(self, taken: Volume) -> None:
+        self._taken = taken
+
+    def __call__(self, grid: Grid) -> NDArray[np.bool_]:
+        place = grid.ras_to_ijk(self._taken.ijk_to_ras(np.zeros((1, 3))))[0]
+        start = np.rint(place[::-1]).astype(int)
+        return _placed(self._taken.array, start, np.array(grid.shape)) > 0
+
+
+def _start(instances: Volume, one: OneVertebra) -> NDArray[np.int64]:
+    """Return where a look's window begins on the instances' grid, voxels (k, j, i)."""
+    place = instances.grid.ras_to_ijk(one.probability.ijk_to_ras(np.zeros((1, 3))))[0]
+    return np.rint(place[::-1]).astype(np.int64)
+
+
+def _contested(instances: Volume, number: int, one: OneVertebra, owner: Bytes) -> bool:
+    """Whether a good part of what a look shows was given to other vertebrae."""
+    seen = _placed(one.probability.array, _start(instances, one), np.array(owner.shape)) >= _HALF
+    others = seen & (owner > 0) & (owner != number)
+    return bool(others.sum() > _CONTESTED * max(1, seen.sum()))
+
+
+def _laid(
+    maps: FineMaps,
+    instances: Volume,
+    boxes: Sequence[tuple[slice, ...] | None],
+    looks: Mapping[int, OneVertebra],
+) -> tuple[Bytes, Bytes, Bytes]:
+    """Return probabilities of vertebra and of body, and whose each voxel is."""
+    results = tuple(np.zeros(instances.shape, dtype=np.uint8) for _ in range(3))
+    for number, one in looks.items():
+        box = boxes[number - 1]
+        assert box is not None
+        _lay(maps, instances, number, box, one, results)  # type: ignore[arg-type]
+    return results  # type: ignore[return-value]
+
+
 def _lay(
     maps: FineMaps,
     instances: Volume,
@@ -93,8 +144,7 @@ def _lay(
 ) -> None:
     """Write one vertebra's mean into the results where it is the most likely one."""
     shape = np.array(instances.shape)
-    place = instances.grid.ras_to_ijk(one.probability.ijk_to_ras(np.zeros((1, 3))))[0]
-    start = np.rint(place[::-1]).astype(int)
+    start = _start(instances, one)
     lo = np.maximum([s.start - _ROOM for s in box], 0)
     hi = np.minimum([s.stop + _ROOM for s in box], shape)
     same = one.present and _is_same(instances, number, one, start)
