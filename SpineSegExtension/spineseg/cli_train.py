@@ -18,6 +18,7 @@ TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "click": ("spineseg.training.click", ("preset", "augment", "target", *REAL)),
     "cascade": ("spineseg.training.cascade", ("preset", "stage", *REAL)),
     "cyclegan": ("spineseg.training.cyclegan", ("preset", "mr", "ct", "adversarial", "hold-out")),
+    "cobb-landmarks": ("spineseg.training.films", ("fold",)),
 }
 """Method → the module whose ``fit`` trains it, and the options that are its own."""
 
@@ -81,8 +82,13 @@ def train_command(
     adversarial: Annotated[
         str | None, typer.Option(help="cyclegan: log (the paper's) or squares.")
     ] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(min=0, help="cobb: films of this fold, 0 to 4, are kept aside to measure on."),
+    ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder with real label maps to add; else digital spines.")
+        Path | None,
+        typer.Option(help="Folder with real label maps to add, else digital spines; cobb: films."),
     ] = None,
     real_scans: Annotated[
         bool,
@@ -101,7 +107,7 @@ def train_command(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; else chosen.")] = None,
     debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Train a method again, on digital spines; the model's card has the command that was used."""
+    """Train a method again, on digital spines or films; the card has the command that was used."""
     with work(debug) as progress:
         own: dict[str, Any] = {
             "preset": preset,
@@ -111,6 +117,7 @@ def train_command(
             "mr": mr,
             "ct": ct,
             "adversarial": adversarial,
+            "fold": fold,
         }
         own |= {"real-scans": real_scans or None, "hold-out": tuple(hold_out or ()) or None}
         fit = trainer(method, own)

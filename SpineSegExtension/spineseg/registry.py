@@ -26,10 +26,11 @@ class Method:
         Name for people.
     task : str
         What it does: ``"segment"`` finds all vertebrae, ``"click"`` the one at a point,
-        ``"translate"`` makes a CT of an MR.
+        ``"translate"`` makes a CT of an MR, ``"cobb"`` finds the spine on a radiograph.
     module : str
         Python module with `Settings` (a frozen dataclass), ``fit(data, settings, progress)`` and
-        ``predict(volume, settings, progress)``; a name without a dot lies in `spineseg.methods`.
+        ``predict(volume, settings, progress)`` (of task ``"cobb"``: of a film); a name without a
+        dot lies in `spineseg.methods`.
     summary : str
         One sentence.
     models : tuple of str
@@ -71,7 +72,9 @@ class Method:
 SEGMENT = "segment"
 CLICK = "click"
 TRANSLATE = "translate"
+COBB = "cobb"
 DEFAULT_TRANSLATE = "cyclegan"
+DEFAULT_COBB = "cobb-landmarks"
 DEFAULT_SEGMENT = "vertebra-unet"
 DEFAULT_UPDATE = "cascade"
 """The method that can go on from a corrected vertebra: it walks from one to the next."""
@@ -128,6 +131,18 @@ METHODS: tuple[Method, ...] = (
         limits=(
             "The density of the synthetic CT is a guess. Trained on lumbar series and on digital"
             " patients: strong curves, implants and both ends of the field of view need a look."
+        ),
+    ),
+    Method(
+        name=DEFAULT_COBB,
+        title="Vertebral corners on a frontal film (two U-Nets)",
+        task=COBB,
+        module="cobb_landmarks",
+        summary="Finds T1–L5 on a frontal radiograph and puts four corners on each.",
+        models=("cobb-landmarks",),
+        limits=(
+            "Frontal films of the whole thoracic and lumbar spine, 17 vertebrae: implants, cut-off"
+            " ends and a 13th rib or 6th lumbar vertebra need a look."
         ),
     ),
 )

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,9 @@ def _rate(done: float, warmup: float) -> float:
 class Trainer:
     """Trains ``network`` with ``loss(network, batch)`` on batches from ``make_batch(step)``.
 
-    ``loss`` returns the loss to minimise and named parts of it for the log.
+    ``loss`` returns the loss to minimise and named parts of it for the log. ``layout`` is how the
+    weights lie in memory; without ``mixed`` all is computed in float32, which on CPUs without AMX
+    is quicker for convolutions in 2D.
     """
 
     network: nn.Module
@@ -99,14 +102,15 @@ class Trainer:
     settings: LoopSettings
     folder: Path
     device: str | None = None
+    layout: torch.memory_format = torch.channels_last_3d
+    mixed: bool = True
 
     def __post_init__(self) -> None:
         self.rank, self.size = world()
         self.torch_device = choose_device(self.device)
         if self.torch_device.type == "cuda" and self.size > 1:
             self.torch_device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        layout = torch.channels_last_3d
-        self.network.to(self.torch_device, memory_format=layout)  # type: ignore[call-overload]
+        self.network.to(self.torch_device, memory_format=self.layout)  # type: ignore[call-overload]
         self._average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(),
@@ -156,7 +160,7 @@ class Trainer:
             k: v.to(self.torch_device, non_blocking=True)
             for k, v in self.make_batch(self.step).items()
         }
-        with autocast(self.torch_device):
+        with autocast(self.torch_device) if self.mixed else nullcontext():
             loss, parts = self.loss(self.network, batch)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,310 @@
+"""Landmarks on films: chains, windows, warps, checks, and a training on drawn films."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from spineseg import registry
+from spineseg.errors import InputError
+from spineseg.io.films import Film
+from spineseg.methods import cobb_landmarks
+from spineseg.methods.film_chain import LEVELS, best_chain, frames_of, smoothed
+from spineseg.methods.film_checks import TURNS, Turn, metal_share, warnings_of
+from spineseg.methods.film_heat import expectation, mass_near
+from spineseg.methods.film_picture import Picture, prepare, sample
+from spineseg.methods.film_windows import canvas_image
+from spineseg.networks.film_unet import FilmNetworks
+from spineseg.progress import Progress
+from spineseg.training.film_data import FilmItem, film_cases, folds_of, proportions, read_items
+from spineseg.training.film_losses import film_loss, gaussians
+from spineseg.training.film_samples import (
+    MIRRORED,
+    canvas_sample,
+    draw_bend,
+    window_samples,
+    with_metal,
+)
+from spineseg.training.films import FilmBatches, FilmTraining, fit, split
+from spineseg.weights import load_card
+from tinyfilm import drawn_film, film_folder
+
+SMALL = {"find_filters": (8, 16, 16, 16, 16), "corner_filters": (8, 16, 16)}
+
+
+@pytest.fixture(scope="module")
+def items() -> list[FilmItem]:
+    found = []
+    for seed in range(3):
+        film, corners = drawn_film(seed)
+        picture = prepare(film)
+        found.append(FilmItem(film.name, str(seed), picture, picture.from_film(corners)))
+    return found
+
+
+def test_levels_are_those_of_the_table() -> None:
+    assert LEVELS[0] == "T1"
+    assert LEVELS[11:13] == ("T12", "L1")
+    assert LEVELS[-1] == "L5"
+    assert len(LEVELS) == 17
+
+
+@pytest.mark.parametrize(("rows", "columns", "aspect"), [(700, 320, 1.0), (350, 320, 2.0)])
+def test_points_move_with_the_prepared_film(rows: int, columns: int, aspect: float) -> None:
+    array = np.full((rows, columns), 50, np.uint16)
+    y, x = rows // 2, columns // 3
+    array[y - 4 : y + 5, x - 4 : x + 5] = 4000
+    picture = prepare(Film(array, pixel_aspect=aspect))
+    assert picture.array.shape == (1024, pytest.approx(468, abs=1))
+    bright = np.argwhere(picture.array > 200).mean(axis=0)[::-1]
+    assert np.allclose(bright, picture.from_film([x, y]), atol=1.0)
+    assert np.allclose(picture.to_film(picture.from_film([[3.0, 7.5]])), [[3.0, 7.5]])
+
+
+def test_brightness_and_contrast_of_a_film_do_not_matter() -> None:
+    film, _ = drawn_film(1)
+    darker = Film((film.array.astype(np.uint16) * 9 + 700).astype(np.uint16))
+    assert np.abs(prepare(film).array.astype(int) - prepare(darker).array).max() <= 1
+
+
+def test_sampling_reads_the_pixel_that_is_named() -> None:
+    array = np.zeros((40, 30), np.uint8) + 128
+    array[12, 7] = 128 + 42
+    points = np.array([[[[7.0, 12.0], [8.0, 12.0], [7.5, 12.0]]]])
+    values = sample(Picture(array, np.ones(2)), points)
+    assert np.allclose(values[0, 0, 0].numpy(), [1.0, 0.0, 0.5], atol=1e-4)
+
+
+def test_the_canvas_maps_back(items: list[FilmItem]) -> None:
+    image, scale, offset = canvas_image(items[0].picture)
+    assert tuple(image.shape[2:]) == (512, 256)
+    corners = items[0].corners * scale + offset
+    for k in (0, 8, 16):
+        x, y = np.rint(corners[k].mean(axis=0)).astype(int)
+        disc = np.rint((corners[k, 2:].mean(axis=0) + corners[k][:2].mean(axis=0)) / 2).astype(int)
+        assert image[0, 0, y, x] > image[0, 0, y, 5]
+        assert disc[1] == pytest.approx(y, abs=2)
+
+
+def chances(cells: np.ndarray, shape: tuple[int, int] = (128, 64)) -> np.ndarray:
+    maps = gaussians(torch.as_tensor(cells[None], dtype=torch.float32), *shape, 1.2)[0].numpy()
+    return np.asarray(maps / maps.sum(axis=(1, 2), keepdims=True))
+
+
+def test_a_chain_is_found_where_single_maps_err() -> None:
+    y = 8 + np.cumsum(np.full(17, 6.5))
+    cells = np.stack([32 + 8 * np.sin(y / 30), y], axis=1)
+    maps = chances(cells)
+    maps[6] = 0.35 * maps[6] + 0.65 * maps[7]  # takes its neighbour for itself
+    maps[11] = 1 / maps[11].size  # sees nothing, so any place is as good
+    maps[11] *= 0.9
+    maps[11] += 0.1 * chances(cells)[11]
+    chain, _ = best_chain(np.log(maps + 1e-12).astype(np.float32), np.ones(16))
+    assert np.abs(chain - cells).max() < 0.5
+
+
+def test_windows_turn_with_the_spine() -> None:
+    angle = np.radians(25)
+    along = np.array([np.sin(angle), np.cos(angle)])
+    chain = np.array([100.0, 50.0]) + np.arange(17)[:, None] * 40 * along
+    frames = frames_of(chain, np.full(17, 1.5))
+    assert np.allclose(frames.width, 60)
+    assert np.allclose(frames.down, along)
+    local = np.array([[-0.5, 0.0], [0.5, 0.0]])[None].repeat(17, axis=0)
+    ends = frames.to_picture(local)
+    tilt = np.degrees(np.arctan2(*(ends[:, 1] - ends[:, 0])[:, ::-1].T))
+    assert np.allclose(tilt, -25)
+    assert np.allclose(frames.to_local(ends), local)
+
+
+@given(st.integers(0, 1000))
+def test_smoothing_keeps_parabolas_and_mends_unsure_ones(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    k = np.arange(17.0)
+    smooth = np.stack([rng.normal() * k**2 + 40 * k, rng.normal() * k], axis=1)
+    weight = rng.uniform(0.1, 1.0, 17)
+    assert np.allclose(smoothed(smooth, weight, 0.5), smooth, atol=1e-6)
+    wrong = smooth.copy()
+    wrong[8] += 50
+    weight[8] = 0.001
+    assert np.abs(smoothed(wrong, weight, 0.5)[8] - smooth[8]).max() < 3
+
+
+def test_expectation_is_finer_than_a_cell() -> None:
+    place = torch.tensor([[[10.3, 20.6]]])
+    maps = torch.log(gaussians(place, 48, 48, 1.5) + 1e-9)
+    found = expectation(maps)
+    wanted = (place + 0.5) / 24 - 1
+    assert torch.allclose(found, wanted, atol=0.02 / 24)
+    assert mass_near(maps, found, 0.2)[0, 0] > 0.99
+    assert mass_near(maps, found + 0.5, 0.2)[0, 0] < 0.01
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_turned_points_come_back(turn: Turn) -> None:
+    array = np.full((50, 30), 128, np.uint8)
+    array[7, 21] = 250 if not turn.negative else 6
+    picture = Picture(array, np.ones(2))
+    y, x = np.argwhere(turn.apply(picture).array == 250)[0]
+    assert np.allclose(turn.back(np.array([[float(x), float(y)]]), picture), [[21.0, 7.0]])
+
+
+@given(st.integers(0, 1000))
+def test_a_bend_can_be_undone_and_tilts(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = np.linspace(30, 480, 17)
+    centers = np.stack([128 + 20 * np.sin(y / 80), y], axis=1)
+    bend = draw_bend(centers, 512, rng)
+    points = centers + rng.uniform(-25, 25, centers.shape)
+    bent = bend.forward(points)
+    inside = ((points > 5) & (bent > 5) & (bent < 507)).all(axis=1)
+    again = bend.backward(bent)
+    assert np.abs(again - points)[inside].max() < 0.5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_landmarks_go_with_the_warped_film(items: list[FilmItem], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    canvas, corners = canvas_sample(items[seed % 3], rng)
+    inside = 0
+    for k in range(17):
+        c = corners[k]
+        middle = c.mean(axis=0)
+        out = middle + 1.5 * (c[[0, 2]].mean(axis=0) - middle)
+        y, x = np.rint(middle).astype(int), np.rint(out).astype(int)
+        if not (3 < middle[1] < 508 and 3 < out[0] < 252 and 3 < out[1] < 508):
+            continue
+        inside += 1
+        x0, y0 = y
+        assert canvas[0, y0, x0] > canvas[0, x[1], x[0]], k
+    assert inside > 8
+    assert (corners[:, 1, 0] > corners[:, 0, 0]).all()
+    assert (corners[:, 2, 1] > corners[:, 0, 1]).all()
+
+
+def test_window_samples_hold_their_vertebra(items: list[FilmItem]) -> None:
+    _, ratio = proportions(items)
+    which = np.arange(17)
+    windows, local = window_samples(items[0], ratio, which, np.random.default_rng(0))
+    assert tuple(windows.shape) == (17, 2, 96, 96)
+    assert np.abs(local).max() < 1.0
+    assert np.allclose(local[:, 1] - local[:, 0], [1.0, 0.0], atol=0.4)
+    assert (local[:, 2:, 1] > local[:, :2, 1]).all()
+    assert windows[0, 1].unique().numel() == 1
+    assert MIRRORED == [1, 0, 3, 2]
+
+
+def test_drawn_metal_is_recognised(items: list[FilmItem]) -> None:
+    plain, metal = items[0], with_metal(items[0], np.random.default_rng(3))
+    assert metal_share(metal.picture, metal.corners) > 2 * metal_share(plain.picture, plain.corners)
+    said = warnings_of(
+        Film(plain.picture.array), metal.picture, metal.corners, np.ones(17), Turn(), 1.0
+    )
+    assert any("implants" in text for text in said)
+
+
+def test_warnings_name_what_is_wrong(items: list[FilmItem]) -> None:
+    sure = np.ones(17)
+    sure[4] = 0.1
+    corners = items[0].corners.copy()
+    corners[0, :, 1] -= corners[0, :, 1].max() + 3
+    film = Film(items[0].picture.array, view="lateral")
+    said = " ".join(warnings_of(film, items[0].picture, corners, sure, Turn(2, True), 0.1))
+    for word in ("lateral film;", "upside down", "negative", "hardly", "T5", "ends at T1"):
+        assert word in said
+    assert not warnings_of(
+        Film(film.array), items[0].picture, items[0].corners, sure + 1, Turn(), 1
+    )
+
+
+def test_folds_keep_patients_together() -> None:
+    patients = [str(n // 3) for n in range(30)]
+    folds = folds_of(patients)
+    assert sorted(np.bincount(folds)) == [6] * 5
+    assert all(len({f for f, p in zip(folds, patients) if p == name}) == 1 for name in patients)
+
+
+def test_data_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no table"):
+        film_cases(tmp_path)
+    (tmp_path / "films.csv").write_text("file,patient\na.png,1\n", encoding="utf-8")
+    (tmp_path / "landmarks.csv").write_text("file,v01_ul_x\na.png,3\n", encoding="utf-8")
+    with pytest.raises(InputError, match="can't be read"):
+        film_cases(tmp_path)
+    with pytest.raises(InputError, match="fold"):
+        FilmTraining(fold=7)
+
+
+def test_the_networks_learn(items: list[FilmItem]) -> None:
+    torch.manual_seed(0)
+    _, ratio = proportions(items)
+    settings = FilmTraining(films=1, windows=2, **SMALL)  # type: ignore[arg-type]
+    batches = FilmBatches(items, [], ratio, settings)
+    first, again = batches.batch(0), batches.batch(0)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    batch = next(b for b in map(batches.batch, range(20)) if b["right"].all())
+    network = FilmNetworks(**SMALL)  # type: ignore[arg-type]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    parts = []
+    for _ in range(10):
+        loss, figures = film_loss(network, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        parts.append(figures)
+    for name in ("find", "seen", "heat", "error"):
+        assert parts[-1][name] < 0.97 * parts[0][name], name
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of a moment, on films of its own."""
+    folder = tmp_path_factory.mktemp("films")
+    data = film_folder(folder / "xray_ap", 6)
+    options = {"output": folder / "out", "hours": 1 / 3600, "fold": 0, "films": 1, "windows": 2}
+    fit(data.parent, {**options, **SMALL}, Progress())
+    return folder
+
+
+def test_a_training_leaves_weights_card_and_figures(trained: Path) -> None:
+    card = load_card("cobb-landmarks", trained / "out/models")
+    assert "research use" in card.training_data[0]["terms"]
+    assert card.training_data[0]["n"] == 4
+    figures = {row["metric"]: row for row in card.results}
+    assert figures["smape_percent"]["n"] == 2
+    assert card.method in registry.names(registry.COBB)
+    with pytest.raises(InputError, match="holds that training"):
+        fit(trained, {"output": trained / "out"}, Progress())
+    with pytest.raises(InputError, match="--data"):
+        fit(None, {"output": trained / "other"}, Progress())
+
+
+def test_items_are_read_as_they_were_drawn(trained: Path) -> None:
+    learned, kept = split(film_cases(trained), 0)
+    assert {c.patient for c in learned}.isdisjoint(c.patient for c in kept)
+    item = read_items(kept[:1], Progress())[0]
+    _, corners = drawn_film(int(item.name.removeprefix("film")))
+    assert np.abs(item.picture.to_film(item.corners) - corners).max() < 0.02
+
+
+def test_every_film_gets_seventeen_vertebrae(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cobb_landmarks, "_NOTHING", 0.0)
+    settings = registry.get("cobb-landmarks").settings(
+        models=str(trained / "out/models"), device="cpu"
+    )
+    film, _ = drawn_film(9)
+    found = registry.get("cobb-landmarks").predict(film, settings, Progress())
+    assert found.levels == LEVELS
+    assert found.corners_px is not None
+    assert found.corners_px.shape == (17, 4, 2)
+    assert np.isfinite(found.corners_px).all()
+    assert (np.diff(found.corners_px.mean(axis=1)[:, 1]) > 0).all() or found.warnings
+    monkeypatch.setattr(cobb_landmarks, "_NOTHING", 1.0)
+    with pytest.raises(InputError, match="No spine is seen"):
+        cobb_landmarks.predict(film, settings, Progress())
