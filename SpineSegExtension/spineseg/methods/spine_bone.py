@@ -156,13 +156,19 @@ def _working(mask: Volume) -> Volume:
     """Return the mask on a grid of its own, along the RAS axes, without holes; uint8."""
     turned = mask.like((mask.array > 0).astype(np.float32)).reoriented("RAS")
     work = turned.resampled((_WORK_MM,) * 3, order=1)
-    solid = ndimage.binary_closing(np.pad(work.array > 0.5, 4), _ball(3.0))[4:-4, 4:-4, 4:-4]
-    for axis in range(3):
-        for part in np.moveaxis(solid, axis, 0):
-            # A hollow body: cancellous bone may be darker than the threshold. The canal is wider
-            # open, to the foramina, in most slices; in axial ones it would be filled.
-            if axis != 0:
-                part |= ndimage.binary_fill_holes(part)
+    solid = np.asarray(work.array > 0.5)
+    # Shells with gaps are closed to find what is hollow; thin discs must not be closed with them.
+    closed = ndimage.binary_closing(np.pad(solid, 4), _ball(3.0))[4:-4, 4:-4, 4:-4]
+    filled = closed.copy()
+    for axis in (1, 2):
+        for part in np.moveaxis(filled, axis, 0):
+            # Cancellous bone may be darker than the threshold. In axial slices the canal would be
+            # filled as well; in these it is open, through the foramina and between the arches.
+            part |= ndimage.binary_fill_holes(part)
+    # Up to the shell, which the closing made thicker on its inside.
+    hollow = filled & ~closed
+    if hollow.any():
+        solid |= ndimage.binary_dilation(hollow, _ball(3.0)) & filled
     return work.like(solid.astype(np.uint8))
 
 
