@@ -1,8 +1,8 @@
 """How far digitised landmarks lie from the surfaces of segmented vertebrae (paper 000, section 4).
 
-A patient stands for the X-ray that landmarks come from and lies in the scanner, so the spines differ,
-but each vertebra is rigid: every vertebra's landmarks are brought to its surface by themselves,
-roughly and then by ICP, and the distances that remain are measured.
+A patient stands for the X-ray that landmarks come from and lies in the scanner, so the spines
+differ, but each vertebra is rigid: every vertebra's landmarks are brought to its surface by
+themselves, roughly and then by ICP, and the distances that remain are measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from spineseg.geometry.registration import (
     check_points,
     closest_points,
     icp,
-    moved,
     rotation_angle,
     rough,
 )

@@ -181,7 +181,7 @@ def overlay(fit: LevelFit, surface: vtkPolyData) -> str:
     figure = Figure(figsize=(10, 3), layout="constrained")
     axes = figure.subplots(1, 4)
     most = max(3.0, float(fit.distances_mm.max()))
-    shown = None
+    shown: Any = None
     for n, (points, away, name) in enumerate(
         ((fit.points, fit.before_mm, "before"), (fit.moved, fit.distances_mm, "after"))
     ):

@@ -77,7 +77,9 @@ def _distance(truth: Volume, found: Volume, label: int, best: int) -> float:
     low, high = [s.start for s in box], [s.stop for s in box]
     part = truth.crop(low, high)
     masks = (part.like(mask[box].astype(np.uint8)) for mask in (one, other))
-    return float(surface_distances(*masks).assd)
+    distances = surface_distances(*masks)
+    assert distances is not None  # both have voxels
+    return float(distances.assd)
 
 
 def summary(scores: Sequence[BodyScore]) -> dict[str, float]:

@@ -62,7 +62,7 @@ def closest_points(surface: vtkPolyData) -> Closest:
         place = [0.0, 0.0, 0.0]
         for n, point in enumerate(points):
             number, part, squared = mutable(0), mutable(0), mutable(0.0)
-            locator.FindClosestPoint(point, place, cell, number, part, squared)
+            locator.FindClosestPoint(point, place, cell, number, part, squared)  # type: ignore[call-overload]
             found[n] = place
         return found
 

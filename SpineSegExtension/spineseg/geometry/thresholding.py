@@ -106,7 +106,7 @@ def otsu_threshold(values: ArrayLike, low: float, high: float) -> float:
             f"All voxels between {low:g} and {high:g} have the same value.",
             "Choose a wider range of intensities.",
         )
-    return float(threshold_otsu(inside, nbins=256))
+    return float(threshold_otsu(inside, nbins=256))  # type: ignore[no-untyped-call]
 
 
 def bone_mask(volume: Volume, settings: ThresholdSettings | None = None) -> BoneMask:

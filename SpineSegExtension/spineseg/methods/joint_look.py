@@ -109,7 +109,7 @@ class _Neighbours:
 def _start(instances: Volume, one: OneVertebra) -> NDArray[np.int64]:
     """Return where a look's window begins on the instances' grid, voxels (k, j, i)."""
     place = instances.grid.ras_to_ijk(one.probability.ijk_to_ras(np.zeros((1, 3))))[0]
-    return np.rint(place[::-1]).astype(np.int64)
+    return np.asarray(np.rint(place[::-1]), dtype=np.int64)
 
 
 def _contested(instances: Volume, number: int, one: OneVertebra, owner: Bytes) -> bool:

@@ -7,7 +7,7 @@ edges where they are, and MONAI's patch discriminators (Isola et al. 2017, in 3D
 from __future__ import annotations
 
 import torch
-from monai.networks.nets import PatchDiscriminator
+from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 from torch import Tensor, nn
 
 from ..methods.classes import FineClass

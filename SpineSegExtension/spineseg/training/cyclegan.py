@@ -345,7 +345,9 @@ def fit(
     from .translation_export import export_translation
 
     progress = progress or Progress()
-    given = dict(options) if isinstance(options, Mapping) else {"output": Path("training")}
+    given: dict[str, Any] = {"output": Path("training")}
+    if isinstance(options, Mapping):
+        given = dict(options)
     settings = (
         options
         if isinstance(options, TranslationSettings)

@@ -65,7 +65,9 @@ def vary(image: Array, seed: int) -> Array:
     image : float32 (k, j, i), from -1 on
     seed : the same gives the same copy
     """
-    from monai.transforms import Compose, Rand3DElastic, RandGaussianNoise, RandRotate
+    from monai.transforms.compose import Compose
+    from monai.transforms.intensity.array import RandGaussianNoise
+    from monai.transforms.spatial.array import Rand3DElastic, RandRotate
     from skimage.exposure import rescale_intensity
 
     lowest = float(image.min())
@@ -84,5 +86,6 @@ def vary(image: Array, seed: int) -> Array:
         low, high = rng.uniform(*STRETCH), 100 - rng.uniform(*STRETCH)
         span = tuple(np.percentile(out, (low, high)))
         if span[1] > span[0]:
-            out = rescale_intensity(out, in_range=span, out_range=(lowest, 1.0))
+            to = (lowest, 1.0)
+            out = rescale_intensity(out, in_range=span, out_range=to)  # type: ignore[no-untyped-call]
     return np.asarray(np.clip(out, -1, 1.5), dtype=np.float32)

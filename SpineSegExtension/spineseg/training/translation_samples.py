@@ -258,8 +258,8 @@ def _density(bodies: Array) -> Array:
     ring = (away > _EDGE_MM) & (away < _RING_MM)
     # Per slice along the spine, soft tissue is sure in front of the back wall only.
     wall = np.where(inside.any(axis=1), inside.argmax(axis=1), back)
-    front = np.arange(bodies.shape[1])[None, :, None] > wall[:, None, :] + 3
-    sides = inside.any(axis=1)[:, None, :]
+    front = np.asarray(np.arange(bodies.shape[1])[None, :, None] > wall[:, None, :] + 3)
+    sides = np.asarray(inside.any(axis=1))[:, None, :]
     density[ring & front & sides] = -1
     return density
 
