@@ -17,9 +17,25 @@ from SpineSegMRML.names import VERTEBRA, meaningOf
 from SpineSegMRML.segmentations import labelFor
 from SpineSegMRML.volumes import volumeFromNode
 
-__all__ = ["FORMATS", "exportModels"]
+__all__ = ["FORMATS", "exportModels", "exportProblem", "vertebraSurfaces"]
 
 FORMATS = ("STL", "OBJ", "PLY")
+
+
+def exportProblem(segmentationNode: Any, sourceNode: Any, folder: Path | None) -> str:
+    """Return why models can't be exported now, in one sentence; "" if they can."""
+    if segmentationNode is None or segmentationNode.GetSegmentation() is None:
+        return _("Segment a volume first.")
+    if segmentationNode.GetSegmentation().GetNumberOfSegments() == 0:
+        return _("The segmentation is empty.")
+    if sourceNode is None or sourceNode.GetImageData() is None:
+        return _("Choose the volume that was segmented.")
+    # An empty path widget gives the current folder, which nobody has chosen.
+    if folder is None or Path(folder) == Path():
+        return _("Choose a folder for the models.")
+    if Path(folder).is_file():
+        return _("{name} is a file; choose a folder.").format(name=Path(folder).name)
+    return ""
 
 
 def exportModels(
@@ -83,6 +99,45 @@ def exportModels(
             files.append(Path(folder) / fileName)
     progress("models", 1.0)
     return files
+
+
+def vertebraSurfaces(
+    segmentationNode: Any, sourceNode: Any, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Return the closed surface of each vertebra, as it is now.
+
+    Parameters are as in `exportModels`; so are the surfaces, but for their coordinates.
+
+    Returns
+    -------
+    dict of str to vtkPolyData
+        By level ("L1"), or by number ("101") where it is unsure, as the library's validation
+        calls them; RAS mm of the world. Of two segments of one name, the first.
+
+    Raises
+    ------
+    CancelledError
+        The progress was cancelled.
+    """
+    from spineseg.io.meshes import vertebra_mesh
+    from spineseg.validation import level_name
+
+    progress = progress or Progress()
+    segmentation = segmentationNode.GetSegmentation()
+    grid = volumeFromNode(sourceNode).grid
+    found = masks(segmentationNode, sourceNode)
+    surfaces: dict[str, Any] = {}
+    for index, (segmentId, mask) in enumerate(found.items()):
+        name = segmentation.GetSegment(segmentId).GetName()
+        progress("models", index / len(found), name)
+        label, part = meaningOf(name) or (labels.BACKGROUND, VERTEBRA)
+        if part != VERTEBRA or not labels.is_vertebra(label) or level_name(label) in surfaces:
+            continue
+        box = grid.shifted(mask.low, mask.array.shape)
+        mesh = vertebra_mesh(Volume(mask.array.astype("uint8"), box.affine), 1)
+        surfaces[level_name(label)] = mesh
+    progress("models", 1.0)
+    return surfaces
 
 
 def _numberOf(name: str, taken: dict[str, dict[int, str]]) -> int:

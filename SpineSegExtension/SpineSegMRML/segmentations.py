@@ -44,7 +44,7 @@ def orderOfLabels(present: list[int]) -> list[int]:
     return [label for label in known if label in present] + unknown
 
 
-def segmentationFromVolume(volume: Volume) -> Any:
+def segmentationFromVolume(volume: Volume, part: str = VERTEBRA) -> Any:
     """Return a vtkSegmentation with one segment for each label, all in one shared layer.
 
     Parameters
@@ -52,6 +52,8 @@ def segmentationFromVolume(volume: Volume) -> Any:
     volume : Volume
         Label map (k, j, i) of integers; its affine is to the RAS of the node that will hold the
         segmentation.
+    part : str
+        What of the vertebrae the labels are: one of `names.TARGETS`.
     """
     segmentation = slicer.vtkSegmentation()
     segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
@@ -62,7 +64,7 @@ def segmentationFromVolume(volume: Volume) -> Any:
     for label in orderOfLabels(list(boxes)):
         box = boxes[label]
         segment = slicer.vtkSegment()
-        dress(segment, label)
+        dress(segment, label, part)
         segment.SetLabelValue(label)
         segment.AddRepresentation(BINARY_LABELMAP, image)
         mask = Mask(tuple(s.start for s in box), volume.array[box] == label)
@@ -83,7 +85,9 @@ def _croppedImage(volume: Volume, boxes: list[tuple[slice, ...]]) -> Any:
     return image
 
 
-def setSegmentation(segmentationNode: Any, labelVolume: Volume, sourceNode: Any) -> None:
+def setSegmentation(
+    segmentationNode: Any, labelVolume: Volume, sourceNode: Any, part: str = VERTEBRA
+) -> None:
     """Replace what a segmentation node holds by a label map on its source volume's grid.
 
     The node gets the source's parent transform, so that the two lie on each other, and the
@@ -96,6 +100,8 @@ def setSegmentation(segmentationNode: Any, labelVolume: Volume, sourceNode: Any)
     labelVolume : Volume
         Label map with the source's shape; its affine is not used, the source's own is.
     sourceNode : vtkMRMLScalarVolumeNode
+    part : str
+        What of the vertebrae the labels are: one of `names.TARGETS`.
 
     Raises
     ------
@@ -111,7 +117,7 @@ def setSegmentation(segmentationNode: Any, labelVolume: Volume, sourceNode: Any)
             details=f"{labelVolume.shape} against {shape} voxels (k, j, i)",
         )
     affine = affineFromNode(sourceNode, world=False)
-    segmentation = segmentationFromVolume(Volume(labelVolume.array, affine))
+    segmentation = segmentationFromVolume(Volume(labelVolume.array, affine), part)
     segmentationNode.SetAndObserveTransformNodeID(sourceNode.GetTransformNodeID())
     segmentationNode.SetAndObserveSegmentation(segmentation)
     segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(sourceNode)
@@ -119,7 +125,9 @@ def setSegmentation(segmentationNode: Any, labelVolume: Volume, sourceNode: Any)
     segmentationNode.SetLabelmapConversionColorTableNodeID(table.GetID())
 
 
-def addSegmentationNode(labelVolume: Volume, sourceNode: Any, name: str) -> Any:
+def addSegmentationNode(
+    labelVolume: Volume, sourceNode: Any, name: str, part: str = VERTEBRA
+) -> Any:
     """Add a segmentation node with a label map to its source's scene, beside the source.
 
     If it fails the scene is left without the node. Parameters are as in `setSegmentation`.
@@ -130,7 +138,7 @@ def addSegmentationNode(labelVolume: Volume, sourceNode: Any, name: str) -> Any:
     node = scene.AddNode(node)
     try:
         node.CreateDefaultDisplayNodes()
-        setSegmentation(node, labelVolume, sourceNode)
+        setSegmentation(node, labelVolume, sourceNode, part)
         placeBeside(node, sourceNode)
     except Exception:
         removeNode(node)
@@ -139,13 +147,14 @@ def addSegmentationNode(labelVolume: Volume, sourceNode: Any, name: str) -> Any:
 
 
 def removeNode(node: Any) -> None:
-    """Remove a displayable node, its display nodes and its subject-hierarchy item."""
+    """Remove a node, its display nodes if it has such, and its subject-hierarchy item."""
     scene = node.GetScene()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     item = hierarchy.GetItemByDataNode(node)
     if item:
         hierarchy.RemoveItem(item, False, True)
-    for index in reversed(range(node.GetNumberOfDisplayNodes())):
+    count = node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0
+    for index in reversed(range(count)):
         if node.GetNthDisplayNode(index) is not None:
             scene.RemoveNode(node.GetNthDisplayNode(index))
     scene.RemoveNode(node)

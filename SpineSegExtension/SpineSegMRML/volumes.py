@@ -23,6 +23,8 @@ __all__ = [
     "imageFromArray",
     "matrixToArray",
     "parentMatrix",
+    "putBack",
+    "requireShape",
     "setVolume",
     "volumeFromNode",
 ]
@@ -138,6 +140,23 @@ def setVolume(node: Any, volume: Volume) -> None:
     """Give a volume node the voxels and geometry of `volume` (affine to the node's own RAS)."""
     node.SetIJKToRASMatrix(arrayToMatrix(volume.affine))
     node.SetAndObserveImageData(imageFromArray(volume.array))
+
+
+def putBack(node: Any, image: Any, affine: np.ndarray, transformId: str | None) -> None:
+    """Give a volume node back the voxels, the affine (own RAS) and the parent that it had."""
+    node.SetIJKToRASMatrix(arrayToMatrix(affine))
+    node.SetAndObserveImageData(image)
+    node.SetAndObserveTransformNodeID(transformId)
+
+
+def requireShape(volume: Volume, sourceNode: Any) -> None:
+    """Raise InputError if a result has another shape than the volume that it was made from."""
+    shape = sourceNode.GetImageData().GetDimensions()[::-1]
+    if tuple(volume.shape) != tuple(shape):
+        raise InputError(
+            _("The result does not lie on the grid of “{name}”.").format(name=sourceNode.GetName()),
+            details=f"{volume.shape} against {shape} voxels (k, j, i)",
+        )
 
 
 def addVolumeNode(scene: Any, volume: Volume, name: str) -> Any:

@@ -24,6 +24,7 @@ from spineseg.result import SegmentationResult, TranslationResult
 from spineseg.volume import Volume
 
 UPDATE = "update"
+THRESHOLD = "threshold"
 
 SomeJob = TypeVar("SomeJob", bound="SegmentJob")
 
@@ -138,6 +139,23 @@ class TranslateJob(SegmentJob):
     task: ClassVar[str] = registry.TRANSLATE
 
 
+@dataclass(frozen=True)
+class ThresholdJob(SegmentJob):
+    """What `run_threshold` needs; ``scan`` is a synthetic CT, ``settings`` are its threshold's.
+
+    Attributes
+    ----------
+    bodies : str
+        File of a label map on its grid: at each vertebral body the label of its vertebra.
+    """
+
+    method: str = registry.DEFAULT_TRANSLATE
+    bodies: str = ""
+
+    task: ClassVar[str] = THRESHOLD
+    needed: ClassVar[tuple[str, ...]] = ("scan", "output", "bodies")
+
+
 Result = SegmentationResult | TranslationResult
 
 
@@ -232,10 +250,37 @@ def run_translate(job: SegmentJob, progress: Progress) -> Done:
     )
 
 
+def run_threshold(job: SegmentJob, progress: Progress) -> Done:
+    """Segment a synthetic CT again, at another threshold, and save the result.
+
+    Raises
+    ------
+    SpineSegError
+        As `spineseg.rethreshold.segment_bone` and `spineseg.pipeline.save` say.
+    """
+    from spineseg.geometry.thresholding import ThresholdSettings
+    from spineseg.io.labelmaps import read_labels
+    from spineseg.rethreshold import segment_bone
+
+    if not isinstance(job, ThresholdJob):
+        raise TypeError(f"{type(job).__name__} is no threshold")
+
+    def work(volume: Volume, progress: Progress) -> SegmentationResult:
+        try:
+            settings = ThresholdSettings(**job.settings)
+        except (TypeError, ValueError) as error:
+            text = "The settings given for the threshold are not valid."
+            raise InputError(text, f"{error}.", repr(job.settings)) from error
+        return segment_bone(volume, read_labels(job.bodies, volume.grid), settings, progress)
+
+    return _read_work_save(job, work, progress)
+
+
 JOBS: dict[type[SegmentJob], Callable[[SegmentJob, Progress], Done]] = {
     SegmentJob: run_segment,
     UpdateJob: run_update,
     TranslateJob: run_translate,
+    ThresholdJob: run_threshold,
 }
 
 

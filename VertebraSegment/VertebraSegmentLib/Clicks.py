@@ -11,18 +11,17 @@ import numpy as np
 from spineseg.errors import CancelledError, InputError
 from spineseg.volume import Volume
 from SpineSegMRML import names, segments, volumes
+from SpineSegMRML.choices import AUTOMATIC
 from SpineSegMRML.history import Change, History, Recording
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import Report, progressTo, pythonExecutable
 from SpineSegMRML.points import ClickPoint, ClickPoints, PointState
+from SpineSegMRML.runs import Runs
 
 from VertebraSegmentLib.ClickResults import ClickOutcome, Request, labelOf, levelIn, showClick
-from VertebraSegmentLib.Runs import Runs
 
-__all__ = ["AUTOMATIC", "UNSURE", "ClickLogic", "ClickOutcome"]
+__all__ = ["UNSURE", "ClickLogic", "ClickOutcome"]
 
-AUTOMATIC = "auto"
-"""Device that the method chooses itself."""
 UNSURE = "unsure"
 """What a chooser of levels offers besides the levels' names."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,18 @@ from spineseg import labels, registry
 from spineseg.errors import CancelledError, InputError, SpineSegError
 from spineseg.progress import Progress
 from spineseg.result import Vertebra
-from SpineSegMRML import models, names, segmentations, segments, tables, volumes
+from SpineSegMRML import models, names, segments, tables, volumes
+from SpineSegMRML.choices import AUTOMATIC, deviceSettings
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import JobOutcome, Report, segmentInChild, updateInChild
+from SpineSegMRML.results import Results
+from SpineSegMRML.runs import Runs
 
 from VertebraSegmentLib.ClickResults import labelOf
-from VertebraSegmentLib.Clicks import AUTOMATIC, ClickLogic
-from VertebraSegmentLib.Runs import Runs
+from VertebraSegmentLib.Clicks import ClickLogic
 from VertebraSegmentLib.Updates import showUpdate
 
-__all__ = ["AUTOMATIC", "SegmentLogic", "SegmentOutcome"]
+__all__ = ["SegmentLogic", "SegmentOutcome"]
 
 MINIMUM_SLICES = 2
 
@@ -127,18 +129,7 @@ class SegmentLogic:
 
     def validateExport(self, segmentationNode: Any, sourceNode: Any, folder: Path | None) -> str:
         """Return why models can't be exported now, in one sentence; "" if they can."""
-        if segmentationNode is None or segmentationNode.GetSegmentation() is None:
-            return _("Segment a volume first.")
-        if segmentationNode.GetSegmentation().GetNumberOfSegments() == 0:
-            return _("The segmentation is empty.")
-        if sourceNode is None or sourceNode.GetImageData() is None:
-            return _("Choose the volume that was segmented.")
-        # An empty path widget gives the current folder, which nobody has chosen.
-        if folder is None or Path(folder) == Path():
-            return _("Choose a folder for the models.")
-        if Path(folder).is_file():
-            return _("{name} is a file; choose a folder.").format(name=Path(folder).name)
-        return ""
+        return models.exportProblem(segmentationNode, sourceNode, folder)
 
     def segment(
         self,
@@ -182,7 +173,7 @@ class SegmentLogic:
             outcome = self._runner(
                 volumes.volumeFromNode(inputNode),
                 method,
-                settings=_settings(device),
+                settings=deviceSettings(device),
                 onProgress=onProgress,
                 token=token,
             )
@@ -256,7 +247,7 @@ class SegmentLogic:
                 next((label for label, i in ids.items() if i == segmentId), 0),
                 keep=sorted(kept),
                 level=level,
-                settings=_settings(device),
+                settings=deviceSettings(device),
                 onProgress=onProgress,
                 token=token,
             )
@@ -277,36 +268,11 @@ class SegmentLogic:
         self, inputNode: Any, outcome: JobOutcome, segmentationNode: Any, tableNode: Any
     ) -> tuple[Any, Any]:
         """Put a sound result into the scene; if that fails, take it out again."""
-        scene = inputNode.GetScene()
-        # A node that was deleted during the run is replaced by a new one.
-        if segmentationNode is not None and segmentationNode.GetScene() is not scene:
-            segmentationNode = None
-        if tableNode is not None and tableNode.GetScene() is not scene:
-            tableNode = None
         name = _("{volume} vertebrae").format(volume=inputNode.GetName())
-        isNew = segmentationNode is None
-        if isNew:
-            segmentationNode = segmentations.addSegmentationNode(
-                outcome.labelVolume, inputNode, name
-            )
-        before = segmentations.remember(segmentationNode)
-        try:
-            if not isNew:
-                segmentations.setSegmentation(segmentationNode, outcome.labelVolume, inputNode)
-                segmentations.placeBeside(segmentationNode, inputNode)
-            segmentationNode.CreateClosedSurfaceRepresentation()
-            if tableNode is None:
-                tableNode = tables.addVertebraTable(scene, outcome.vertebrae, name)
-            else:
-                tables.setVertebraTable(tableNode, outcome.vertebrae)
-            segmentations.placeBeside(tableNode, inputNode)
-        except Exception:
-            if isNew:
-                segmentations.removeNode(segmentationNode)
-            else:
-                segmentations.restore(segmentationNode, before)
-            raise
-        return segmentationNode, tableNode
+        with Results(inputNode) as results:
+            node = results.segmentation(outcome.labelVolume, name, segmentationNode)
+            node.CreateClosedSurfaceRepresentation()
+            return node, results.table(outcome.vertebrae, name, tableNode)
 
     def exportModels(
         self,
@@ -327,7 +293,3 @@ class SegmentLogic:
         if reason:
             raise InputError(reason)
         return models.exportModels(segmentationNode, sourceNode, folder, fileFormat, progress)
-
-
-def _settings(device: str) -> Mapping[str, Any]:
-    return {} if device == AUTOMATIC else {"device": device}

@@ -12,27 +12,10 @@ from slicer import (
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 from spineseg import registry
 from SpineSegMRML import names
+from SpineSegMRML.choices import Device, ModelFormat
 from SpineSegMRML.i18n import tr as _
 
-from VertebraSegmentLib.Logic import AUTOMATIC
-
 __all__ = ["Device", "Method", "ModelFormat", "Target", "VertebraSegmentParameterNode"]
-
-
-class Device(enum.Enum):
-    """Where the network runs; the values are the library's names."""
-
-    AUTOMATIC = AUTOMATIC
-    CPU = "cpu"
-    GPU = "cuda"
-
-    def label(self):
-        """Return the text in the chooser; the scene keeps the machine's name."""
-        return {
-            Device.AUTOMATIC: _("Automatic"),
-            Device.CPU: _("Processor"),
-            Device.GPU: _("Graphics card (NVIDIA)"),
-        }[self]
 
 
 class Target(enum.Enum):
@@ -49,14 +32,6 @@ class Target(enum.Enum):
             Target.BODY: _("Vertebral body"),
             Target.CENTRUM: _("Trabecular centrum"),
         }[self]
-
-
-class ModelFormat(enum.Enum):
-    """Mesh file formats of the export."""
-
-    STL = "STL"
-    OBJ = "OBJ"
-    PLY = "PLY"
 
 
 class _RegistryRow(enum.Enum):

@@ -8,6 +8,7 @@ from typing import Any
 
 from spineseg.errors import CancelledError, InputError
 from spineseg.progress import CancelToken
+
 from SpineSegMRML import volumes
 from SpineSegMRML.i18n import tr as _
 
@@ -56,9 +57,9 @@ class Runs:
         finally:
             self._token = None
         if inputNode.GetScene() is not scene:
-            raise CancelledError(_("The volume was closed while it was segmented."))
+            raise CancelledError(_("The volume was closed while it was worked on."))
         if not volumes.volumeFromNode(inputNode).grid.same_as(grid):
             raise InputError(
-                _("The volume was moved or changed while it was segmented."),
-                _("Segment it again."),
+                _("The volume was moved or changed while it was worked on."),
+                _("Start again."),
             )
