@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from spineseg import registry
 from spineseg.errors import InputError
 from spineseg.io.films import Film
+from spineseg.measure.cobb import challenge_angles
 from spineseg.methods import cobb_landmarks
-from spineseg.methods.film_chain import LEVELS, best_chain, frames_of, smoothed
+from spineseg.methods.film_chain import LEVELS, Frames, best_chain, frames_of, smoothed
 from spineseg.methods.film_checks import TURNS, Turn, metal_share, warnings_of
 from spineseg.methods.film_heat import expectation, mass_near
-from spineseg.methods.film_picture import Picture, prepare, sample
+from spineseg.methods.film_picture import Picture, canvas_scale, prepare, sample
 from spineseg.methods.film_windows import canvas_image
 from spineseg.networks.film_unet import FilmNetworks
 from spineseg.progress import Progress
@@ -121,6 +123,7 @@ def test_windows_turn_with_the_spine() -> None:
     assert np.allclose(frames.to_local(ends), local)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 1000))
 def test_smoothing_keeps_parabolas_and_mends_unsure_ones(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -153,6 +156,7 @@ def test_turned_points_come_back(turn: Turn) -> None:
     assert np.allclose(turn.back(np.array([[float(x), float(y)]]), picture), [[21.0, 7.0]])
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 1000))
 def test_a_bend_can_be_undone_and_tilts(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -196,6 +200,71 @@ def test_window_samples_hold_their_vertebra(items: list[FilmItem]) -> None:
     assert (local[:, 2:, 1] > local[:, :2, 1]).all()
     assert windows[0, 1].unique().numel() == 1
     assert MIRRORED == [1, 0, 3, 2]
+
+
+def test_windows_show_what_their_corners_enclose(items: list[FilmItem]) -> None:
+    _, ratio = proportions(items)
+    for seed in range(3):
+        windows, local = window_samples(
+            items[seed], ratio, np.arange(4, 14), np.random.default_rng(seed)
+        )
+        cells = (local + 1) * 48 - 0.5
+        for image, corners in zip(windows[:, 0].numpy(), cells):
+            middle = corners.mean(axis=0)
+            for edge in (corners[:2], corners[2:], corners[[0, 2]], corners[[1, 3]]):
+                away = edge.mean(axis=0) - middle
+                part = 5 / np.hypot(*away)
+                inner, outer = (
+                    np.rint(middle + f * away).astype(int) for f in (1 - part, 1 + part)
+                )
+                if (outer >= 0).all() and (outer < 96).all():
+                    assert image[inner[1], inner[0]] > image[outer[1], outer[0]]
+
+
+class Perfect:
+    """Knows where the vertebrae of one film lie on the canvas."""
+
+    def __init__(self, centers: np.ndarray, items: list[FilmItem]) -> None:
+        self.cells = torch.as_tensor((centers + 0.5) / 4 - 0.5, dtype=torch.float32)[None]
+        pitch, width = proportions(items)
+        self.pitch, self.width = torch.as_tensor(pitch), torch.as_tensor(width)
+
+    def parameters(self) -> Iterator[torch.Tensor]:
+        return iter([torch.zeros(1)])
+
+    def find(self, canvas: torch.Tensor) -> torch.Tensor:
+        maps = gaussians(self.cells, 128, 64, 1.2)
+        maps = torch.log(torch.cat([maps, maps.amax(1, keepdim=True)], dim=1) + 1e-6)
+        return torch.cat([maps, maps.flip(-1)])[: len(canvas)]
+
+
+@pytest.mark.parametrize("aspect", [1.0, 1.25])
+def test_perfect_maps_give_the_corners_back(
+    items: list[FilmItem], monkeypatch: pytest.MonkeyPatch, aspect: float
+) -> None:
+    film, corners = drawn_film(5)
+    film = Film(film.array, pixel_aspect=aspect)
+    picture = prepare(film)
+    wanted = picture.from_film(corners)
+    scale, offset = canvas_scale(picture)
+    network = Perfect(wanted.mean(axis=1) * scale + offset, items)
+    monkeypatch.setattr(cobb_landmarks, "load", lambda models, device: network)
+    seen = []
+
+    def one_look(_: object, __: object, frames: Frames, ___: bool) -> tuple[np.ndarray, np.ndarray]:
+        seen.append(np.abs(frames.center - wanted.mean(axis=1)).max())
+        return frames.to_local(wanted), np.ones(17)
+
+    monkeypatch.setattr(cobb_landmarks, "_one_look", one_look)
+    found = cobb_landmarks.predict(film, cobb_landmarks.Settings(), Progress())
+    assert found.corners_px is not None
+    assert seen[0] < 1.0  # prepared pixels, of which a cell has eight
+    assert seen[1] < 1e-6
+    assert np.abs(found.corners_px - corners).max() < 1.5
+    true, ours = (
+        challenge_angles(c, film.height_px).major_deg for c in (corners, found.corners_px)
+    )
+    assert ours == pytest.approx(true, abs=1.0)
 
 
 def test_drawn_metal_is_recognised(items: list[FilmItem]) -> None:
@@ -242,8 +311,8 @@ def test_data_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_the_networks_learn(items: list[FilmItem]) -> None:
     torch.manual_seed(0)
     _, ratio = proportions(items)
-    settings = FilmTraining(films=1, windows=2, **SMALL)  # type: ignore[arg-type]
-    batches = FilmBatches(items, [], ratio, settings)
+    plan = FilmTraining(films=1, windows=2, **SMALL)  # type: ignore[arg-type]
+    batches = FilmBatches(items, [], ratio, plan)
     first, again = batches.batch(0), batches.batch(0)
     assert all(torch.equal(first[name], again[name]) for name in first)
     batch = next(b for b in map(batches.batch, range(20)) if b["right"].all())
@@ -295,11 +364,11 @@ def test_every_film_gets_seventeen_vertebrae(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cobb_landmarks, "_NOTHING", 0.0)
-    settings = registry.get("cobb-landmarks").settings(
+    chosen = registry.get("cobb-landmarks").settings(
         models=str(trained / "out/models"), device="cpu"
     )
     film, _ = drawn_film(9)
-    found = registry.get("cobb-landmarks").predict(film, settings, Progress())
+    found = registry.get("cobb-landmarks").predict(film, chosen, Progress())
     assert found.levels == LEVELS
     assert found.corners_px is not None
     assert found.corners_px.shape == (17, 4, 2)
@@ -307,4 +376,4 @@ def test_every_film_gets_seventeen_vertebrae(
     assert (np.diff(found.corners_px.mean(axis=1)[:, 1]) > 0).all() or found.warnings
     monkeypatch.setattr(cobb_landmarks, "_NOTHING", 1.0)
     with pytest.raises(InputError, match="No spine is seen"):
-        cobb_landmarks.predict(film, settings, Progress())
+        cobb_landmarks.predict(film, chosen, Progress())

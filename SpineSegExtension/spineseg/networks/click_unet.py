@@ -41,8 +41,8 @@ def click_unet(params: dict[str, Any]) -> nn.Module:
         from monai.networks.nets.dynunet import DynUNet
     except ImportError as error:
         raise DependencyError(
-            "MONAI is not installed, and the paper's network is taken from it.",
-            "Install it with: pip install spineseg[train].",
+            "MONAI is not installed, and this network is taken from it.",
+            "Install it with: pip install monai.",
             str(error),
         ) from error
     pairs = ("norm_name", "act_name")  # lists on a card, which is JSON
