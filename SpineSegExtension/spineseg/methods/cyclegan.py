@@ -21,7 +21,7 @@ from spineseg.methods.instances import split_vertebrae
 from spineseg.methods.loading import Network, load_network
 from spineseg.methods.mr_check import check_mr
 from spineseg.methods.runlog import RunLog, renumber
-from spineseg.methods.to_scan import covered, to_scan
+from spineseg.methods.to_scan import FineMaps, covered, to_scan
 from spineseg.methods.translate import Translated, confidence_map, translate_mr
 from spineseg.progress import Progress
 from spineseg.result import TranslationResult, Vertebra
@@ -39,6 +39,8 @@ SEPARATE = ("network", "otsu")
 _OUTPUTS = {TO_CT: 1 + len(FineClass) + 3, TO_MR: 1}
 _LEAST_BODY_ML = 2.0
 _DOUBT = 60.0  # mean confidence of a vertebra, of 100, below which it is marked
+_REACH_MM = 48.0  # from the canal to a body's front edge, with room
+_CANAL_GAP_MM, _CANAL_SHARE = 6.0, 0.2
 _NEAR_MM = 4.0  # spine bone of no vertebra lies this near to what the network takes for the spine
 
 
@@ -198,7 +200,7 @@ def _by_network(
     mr: Volume, made: Translated, synthetic: Volume, bone: Volume, progress: Progress, log: RunLog
 ) -> tuple[Volume, Volume, list[Vertebra]]:
     """Vertebrae as the network's classes and votes part them."""
-    maps = made.maps
+    maps = _on_spine(made.maps)
     instances, found = split_vertebrae(maps.classes, maps.offsets, covered(maps, mr))
     keep = [n for n, one in enumerate(found, 1) if _has_body(one, maps.classes)]
     table = np.zeros(len(found) + 1, dtype=np.uint8)
@@ -223,6 +225,22 @@ def _by_network(
     kept = renumber(named, vertebrae)
     named.array[other] = OTHER_BONE
     return named, mr.like(_in_order(bodies)), kept
+
+
+def _on_spine(maps: FineMaps) -> FineMaps:
+    """Drop what lies far from the spinal canal: organs that look like bone somewhere."""
+    classes = maps.classes
+    steps = max(1, round(_CANAL_GAP_MM / classes.spacing[0] / 2))
+    canal = ndimage.binary_dilation(classes.array == FineClass.CANAL, iterations=steps)
+    parts, count = ndimage.label(canal)
+    if not count:
+        return maps
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    main = np.isin(parts, np.flatnonzero(sizes > _CANAL_SHARE * sizes.max()))
+    near = ndimage.distance_transform_edt(~main) * classes.spacing[0] < _REACH_MM
+    kept = np.where(near, classes.array, FineClass.BACKGROUND).astype(np.uint8)
+    return FineMaps(classes.like(kept), maps.bone, maps.offsets)
 
 
 def _in_order(bodies: Any) -> Any:

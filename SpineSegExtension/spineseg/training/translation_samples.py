@@ -30,6 +30,8 @@ Shape = tuple[int, int, int]
 NOT_BODY = 102
 #: Above the uppermost outlined body lie others, cut or left out: nothing is known there.
 _UNSURE_MM = 6.0
+#: Share of the windows of real MR that lie anywhere.
+_ELSEWHERE = 0.25
 #: Soft tissue is known this far round a body's mask; nearer than ``_EDGE_MM`` masks are not exact.
 _EDGE_MM, _RING_MM = 2.0, 6.0
 
@@ -188,7 +190,12 @@ def real_mr(real: Real, size: Shape, rng: np.random.Generator) -> PairSample:
         labels = np.asarray(real.bodies)
         boxes = [b for b in ndimage.find_objects(labels) if b is not None]
         box = boxes[int(rng.integers(len(boxes)))]
-        centre = np.array([(s.start + s.stop) / 2 for s in box]) + rng.normal(0, 1, 3) * [14, 8, 4]
+        # Now and then away from the spine: organs and fat must not be taken for bodies.
+        if rng.random() < _ELSEWHERE:
+            centre = rng.uniform(0.1, 0.9, 3) * shape
+        else:
+            centre = np.array([(s.start + s.stop) / 2 for s in box])
+            centre = centre + rng.normal(0, 1, 3) * [14, 8, 4]
     warp = _bent(size, centre, rng)
     image = warp.take(np.asarray(real.image, dtype=np.float32), 1, -1.0)
     if rng.random() < 0.3:  # thicker slices than these series have
