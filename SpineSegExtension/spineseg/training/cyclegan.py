@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..progress import Progress
-from .pool import Item, fill, item_paths, load_item
+from .pool import Item, fill, is_drawn, item_paths, load_item
 from .translation_copies import add_copies
 from .translation_pool import Real, Source, add_sources, folder_sources, load_pool
 
@@ -98,7 +98,9 @@ class Sampler:
     def __init__(self, pool: Path, settings: TranslationSettings, rank: int) -> None:
         self.settings, self.rank = settings, rank
         self.mr, self.ct = load_pool(pool, "mr"), load_pool(pool, "ct")
-        self.items: list[Item] = [load_item(p) for p in item_paths(pool / "patients")]
+        # Label maps of real spines don't tell body from arch: no pair can be made of them.
+        drawn = [path for path in item_paths(pool / "patients") if is_drawn(path)]
+        self.items: list[Item] = [load_item(path) for path in drawn]
         if not (self.mr or self.items) or not (self.ct or self.items):
             raise InputError("There is nothing to learn from.", "Give --data, or --mr and --ct.")
 
