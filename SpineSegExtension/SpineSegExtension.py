@@ -72,6 +72,7 @@ class SpineSegExtensionWidget(ScriptedLoadableModuleWidget):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.ui.installButton.clicked.connect(self.onInstallButton)
         self.ui.segmentButton.clicked.connect(self.onSegmentButton)
+        self.ui.translateButton.clicked.connect(self.onTranslateButton)
         self.update()
 
     def enter(self):
@@ -98,6 +99,9 @@ class SpineSegExtensionWidget(ScriptedLoadableModuleWidget):
 
     def onSegmentButton(self):
         slicer.util.selectModule("VertebraSegment")
+
+    def onTranslateButton(self):
+        slicer.util.selectModule("CycleGANTranslate")
 
 
 class SpineSegExtensionTest(ScriptedLoadableModuleTest):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spineseg import registry
 from spineseg.errors import SpineSegError
 from spineseg.progress import CancelToken, Progress
 from spineseg.result import Vertebra
@@ -26,10 +27,13 @@ from SpineSegMRML.i18n import tr as _
 __all__ = [
     "JobOutcome",
     "Report",
+    "TranslationOutcome",
     "describe",
     "progressTo",
     "pythonExecutable",
     "segmentInChild",
+    "thresholdInChild",
+    "translateInChild",
     "updateInChild",
 ]
 
@@ -82,6 +86,25 @@ class JobOutcome:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class TranslationOutcome(JobOutcome):
+    """What a translation made, all of it on the grid of the MR that was given.
+
+    Attributes
+    ----------
+    syntheticCt : Volume
+        int16 HU (k, j, i).
+    bodies : Volume
+        uint8: 1 … n from the top, one a vertebral body.
+    confidence : Volume or None
+        uint8 0 to 100: 100 where the MR is recovered; None if it was not asked for.
+    """
+
+    syntheticCt: Volume | None = None
+    bodies: Volume | None = None
+    confidence: Volume | None = None
+
+
 def pythonExecutable() -> str:
     """Return the Python for child processes: PythonSlicer inside Slicer, else this one."""
     return shutil.which("PythonSlicer") or sys.executable
@@ -132,7 +155,59 @@ def segmentInChild(
         The token was cancelled.
     """
     job = {"method": method, "settings": dict(settings or {})}
-    return _runInChild(volume, job, {}, onProgress, token, command)
+    return _outcome(_runInChild(volume, job, {}, onProgress, token, command))
+
+
+def translateInChild(
+    volume: Volume,
+    method: str,
+    settings: Mapping[str, Any] | None = None,
+    onProgress: Callable[[Report], None] | None = None,
+    token: CancelToken | None = None,
+    command: Sequence[str] | None = None,
+) -> TranslationOutcome:
+    """Translate an MR to CT and segment it, in a child process, and wait for the result.
+
+    Parameters and errors are as in `segmentInChild`.
+    """
+    from spineseg.translation import BODIES, CONFIDENCE, SYNTHETIC
+
+    names = {"syntheticCt": SYNTHETIC, "bodies": BODIES, "confidence": CONFIDENCE}
+    job = {"task": registry.TRANSLATE, "method": method, "settings": dict(settings or {})}
+    made = _runInChild(volume, job, {}, onProgress, token, command, tuple(names.values()))
+    found = {key: made.images.get(name) for key, name in names.items()}
+    if found["syntheticCt"] is None or found["bodies"] is None:
+        raise SpineSegError(_("The result lacks its synthetic CT."), _("Please report this."))
+    outcome = _outcome(made)
+    return TranslationOutcome(
+        outcome.labelVolume, outcome.vertebrae, outcome.warnings, outcome.seconds, **found
+    )
+
+
+def thresholdInChild(
+    volume: Volume,
+    bodies: Volume,
+    settings: Mapping[str, Any] | None = None,
+    onProgress: Callable[[Report], None] | None = None,
+    token: CancelToken | None = None,
+    command: Sequence[str] | None = None,
+) -> JobOutcome:
+    """Segment a synthetic CT again at another threshold, in a child process.
+
+    Parameters
+    ----------
+    volume : Volume
+        The synthetic CT.
+    bodies : Volume
+        uint8 on its grid: at each vertebral body the label of its vertebra.
+    settings : mapping, optional
+        Changes to `spineseg.geometry.thresholding.ThresholdSettings`.
+    onProgress, token, command
+        As in `segmentInChild`; so are the errors.
+    """
+    job = {"task": "threshold", "settings": dict(settings or {})}
+    made = _runInChild(volume, job, {"bodies": bodies}, onProgress, token, command)
+    return _outcome(made)
 
 
 def updateInChild(
@@ -170,7 +245,17 @@ def updateInChild(
         "level": level,
         "settings": dict(settings or {}),
     }
-    return _runInChild(volume, job, {"segmentation": segmentation}, onProgress, token, command)
+    files = {"segmentation": segmentation}
+    return _outcome(_runInChild(volume, job, files, onProgress, token, command))
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a child left: its images by file name, on the scan's grid, and its result event."""
+
+    images: dict[str, Volume]
+    event: Mapping[str, Any]
+    seconds: float
 
 
 def _runInChild(
@@ -180,8 +265,12 @@ def _runInChild(
     onProgress: Callable[[Report], None] | None,
     token: CancelToken | None,
     command: Sequence[str] | None,
-) -> JobOutcome:
-    """Run a job on a scan; `files` are images that it needs besides, by the job's field."""
+    more: Sequence[str] = (),
+) -> _Made:
+    """Run a job on a scan; `files` are images that it needs besides, by the job's field.
+
+    Its label map is read, and of the images called as in `more` those that it wrote.
+    """
     from spineseg.io.images import read_volume, write_volume
     from spineseg.pipeline import LABELS
     from spineseg.workerclient import run_job
@@ -189,25 +278,34 @@ def _runInChild(
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="spineseg-slicer-") as name:
         folder = Path(name)
-        job = {**job, "output": str(folder / "result"), "parts": [LABELS]}
+        job = {**job, "output": str(folder / "result"), "parts": [LABELS, *more]}
         for key, image in {"scan": volume, **files}.items():
             path = folder / f"{key}.nii"  # not compressed: the disk is faster than gzip
             write_volume(image, path)
             job[key] = str(path)
         progress = progressTo(onProgress, token, started)
         result = run_job(job, progress, python=pythonExecutable(), command=command)
-        labelVolume = read_volume(result.folder / LABELS)
-    if labelVolume.shape != volume.shape:
-        raise SpineSegError(
-            _("The result does not lie on the scan's grid."),
-            _("Please report this."),
-            f"{labelVolume.shape} against {volume.shape} voxels (k, j, i)",
-        )
+        there = [name for name in more if (result.folder / name).exists()]
+        images = {name: read_volume(result.folder / name) for name in (LABELS, *there)}
+    for name, image in images.items():
+        if image.shape != volume.shape:
+            raise SpineSegError(
+                _("The result does not lie on the scan's grid."),
+                _("Please report this."),
+                f"{name}: {image.shape} against {volume.shape} voxels (k, j, i)",
+            )
+    onGrid = {name: volume.like(image.array) for name, image in images.items()}
+    return _Made(onGrid, result.event, time.monotonic() - started)
+
+
+def _outcome(made: _Made) -> JobOutcome:
+    from spineseg.pipeline import LABELS
+
     return JobOutcome(
-        volume.like(labelVolume.array),
-        [vertebraFromEvent(item) for item in result.event.get("vertebrae", [])],
-        [str(text) for text in result.event.get("warnings", [])],
-        time.monotonic() - started,
+        made.images[LABELS],
+        [vertebraFromEvent(item) for item in made.event.get("vertebrae", [])],
+        [str(text) for text in made.event.get("warnings", [])],
+        made.seconds,
     )
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "meaningOf",
     "nameOf",
     "rankOf",
+    "wasPainted",
     "wasTouched",
 ]
 
@@ -133,11 +134,12 @@ def wasTouched(segment: Any, mask: Mask | None) -> bool:
     mask : Mask or None
         Its voxels as they are now, on the grid of the volume that was segmented.
     """
-    return (
-        tagOf(segment, SOURCE_TAG) != METHOD
-        or wasRenamed(segment)
-        or tagOf(segment, VOXELS_TAG) != fingerprint(mask)
-    )
+    return wasPainted(segment, mask) or wasRenamed(segment)
+
+
+def wasPainted(segment: Any, mask: Mask | None) -> bool:
+    """Whether a segment's voxels are a user's; as in `wasTouched`, whatever its name is."""
+    return tagOf(segment, SOURCE_TAG) != METHOD or tagOf(segment, VOXELS_TAG) != fingerprint(mask)
 
 
 def wasRenamed(segment: Any) -> bool:

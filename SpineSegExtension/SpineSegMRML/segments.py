@@ -28,6 +28,7 @@ from SpineSegMRML.names import (
     meaningOf,
     rankOf,
     tagOf,
+    wasPainted,
     wasTouched,
 )
 from SpineSegMRML.segmentations import labelFor
@@ -47,6 +48,7 @@ __all__ = [
     "maskOf",
     "nameIn",
     "overlapping",
+    "painted",
     "removeSegments",
     "rename",
     "requireSource",
@@ -164,6 +166,20 @@ def touched(segmentationNode: Any, sourceNode: Any) -> list[str]:
         segmentId
         for segmentId in segmentation.GetSegmentIDs()
         if wasTouched(segmentation.GetSegment(segmentId), found.get(segmentId))
+    ]
+
+
+def painted(segmentationNode: Any, sourceNode: Any) -> list[str]:
+    """Return the segments whose voxels are a user's: painted, clicked, or made by hand.
+
+    Those that only have another name are not among them.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    found = masks(segmentationNode, sourceNode)
+    return [
+        segmentId
+        for segmentId in segmentation.GetSegmentIDs()
+        if wasPainted(segmentation.GetSegment(segmentId), found.get(segmentId))
     ]
 
 

@@ -10,10 +10,17 @@ import slicer
 import vtk
 from spineseg import labels
 from spineseg.result import Vertebra
+from spineseg.validation import ValidationResult
 
 from SpineSegMRML.i18n import tr as _
 
-__all__ = ["addVertebraTable", "replaced", "setVertebraTable"]
+__all__ = [
+    "addVertebraTable",
+    "confidencesIn",
+    "replaced",
+    "setValidationTable",
+    "setVertebraTable",
+]
 
 
 def setVertebraTable(tableNode: Any, vertebrae: Sequence[Vertebra]) -> None:
@@ -78,6 +85,51 @@ def replaced(tableNode: Any, vertebrae: Sequence[Vertebra]) -> Callable[[bool], 
     setVertebraTable(tableNode, vertebrae)
     new.CopyContent(tableNode)
     return lambda undone: tableNode.CopyContent(former if undone else new)
+
+
+def confidencesIn(tableNode: Any) -> dict[str, float]:
+    """Return the confidence (0 to 1) of each level that a table of vertebrae holds."""
+    level, sure = (tableNode.GetColumnIndex(name) for name in ("Level", "Confidence"))
+    if min(level, sure) < 0:
+        return {}
+    column = tableNode.GetTable().GetColumn(sure)
+    return {
+        tableNode.GetCellText(row, level): column.GetValue(row) / 100
+        for row in range(tableNode.GetNumberOfRows())
+    }
+
+
+def setValidationTable(tableNode: Any, result: ValidationResult) -> None:
+    """Fill a table node with a row for each vertebra that landmarks were registered to.
+
+    Parameters
+    ----------
+    tableNode : vtkMRMLTableNode
+        What it held before is replaced.
+    result : spineseg.validation.ValidationResult
+    """
+    from spineseg.validation_files import table
+
+    rows = table(result)
+    wasModified = tableNode.StartModify()
+    tableNode.RemoveAllColumns()
+    for key, name, title, unit in (
+        ("level", "Level", _("Level"), ""),
+        ("landmarks", "Landmarks", _("Landmarks"), ""),
+        ("before_mean_mm", "Before", _("Mean before"), "mm"),
+        ("mean_mm", "Mean", _("Mean"), "mm"),
+        ("sd_mm", "SD", _("SD"), "mm"),
+        ("max_mm", "Maximum", _("Maximum"), "mm"),
+        ("rotation_deg", "Rotation", _("Rotation"), "°"),
+        ("shift_r_mm", "ShiftR", _("Shift to the right"), "mm"),
+        ("shift_a_mm", "ShiftA", _("Shift to the front"), "mm"),
+        ("shift_s_mm", "ShiftS", _("Shift upwards"), "mm"),
+    ):
+        values = [row[key] if unit else str(row[key]) for row in rows]
+        _addColumn(tableNode, name, title, values, unit)
+    tableNode.SetUseColumnTitleAsColumnHeader(True)
+    tableNode.SetLocked(True)
+    tableNode.EndModify(wasModified)
 
 
 def _number(value: float | None) -> float:

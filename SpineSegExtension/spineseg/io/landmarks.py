@@ -18,7 +18,7 @@ from typing import Any
 from spineseg.errors import InputError
 from spineseg.labels import FIRST_UNSURE, VERTEBRAE
 
-__all__ = ["Landmark", "read_landmarks", "write_landmarks"]
+__all__ = ["Landmark", "first_level", "level_of", "read_landmarks", "write_landmarks"]
 
 COLUMNS = ("level", "label", "x", "y", "z")
 _FARTHEST_MM = 5000.0
@@ -132,13 +132,14 @@ def _markups(text: str, path: Path) -> list[Landmark]:
             if point.get("positionStatus", "defined") != "defined":
                 continue
             label, about = str(point.get("label", "")), str(point.get("description", ""))
-            level = _first_level(label, about)
+            level = first_level(label, about)
             place = _position(point.get("position", ()), lps, path)
             found.append(Landmark(level, label, place))
     return found
 
 
-def _first_level(label: str, about: str) -> str:
+def first_level(label: str, about: str) -> str:
+    """Return the level that a landmark's label begins with, or else its description."""
     for text in (label, about):
         try:
             return level_of(text)
@@ -162,7 +163,7 @@ def _fcsv(text: str, path: Path) -> list[Landmark]:
         if not line.strip():
             continue
         row = dict(zip(columns, next(csv.reader([line])), strict=False))
-        level = _first_level(row.get("label", ""), row.get("desc", ""))
+        level = first_level(row.get("label", ""), row.get("desc", ""))
         place = _position((row.get(c) for c in "xyz"), lps, path)
         found.append(Landmark(level, row.get("label", ""), place))
     return found

@@ -1,0 +1,469 @@
+"""The CycleGANTranslate module: the panel over its Lib's Logic. It computes nothing."""
+
+import tempfile
+from pathlib import Path
+
+import qt
+import slicer
+import vtk
+from CycleGANTranslateLib.Logic import TranslateLogic, TranslateTargets
+from CycleGANTranslateLib.Parameters import CycleGANTranslateParameterNode, Overlay
+from CycleGANTranslateLib.Threshold import BoneSettings
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+from spineseg.errors import CancelledError, InputError
+from spineseg.jobs import readable
+from SpineSegMRML.jobs import describe
+from SpineSegMRML.segmentations import segmentEditorNode
+
+from SpineSegExtension import ensureDependencies
+
+SEGMENT_EDITOR_TAG = "CycleGANTranslateEditor"
+SECTIONS = ("inputs", "translate", "threshold", "edit", "landmarks", "export", "advanced")
+PREVIEW_DELAY_MS = 200
+
+
+class CycleGANTranslate(ScriptedLoadableModule):
+    """What the application shows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("MR to CT (CycleGAN)")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = [
+            "SpineSegExtension",
+            "Markups",
+            "Segmentations",
+            "SubjectHierarchy",
+        ]
+        self.parent.contributors = ["The SpineSegExtension contributors"]
+        self.parent.helpText = _(
+            "Translates an MR of the spine to a synthetic CT, thresholds its bone and separates "
+            "the vertebrae. Correct them with the brush, check them by landmarks, and export a "
+            "surface model of each. Not a medical device: the density of a synthetic CT is a "
+            "guess, so look at every result, most of all at strong curves and at both ends."
+        )
+        self.parent.helpText += self.getDefaultModuleDocumentationLink()
+        self.parent.acknowledgementText = _(
+            "After the 3D CycleGAN for scoliotic patients; the networks' model cards say on what "
+            "they were trained and how well they do."
+        )
+
+
+class CycleGANTranslateLogic(TranslateLogic, ScriptedLoadableModuleLogic):
+    """The Logic with a parameter node in the application's scene."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        TranslateLogic.__init__(self)
+
+    def getParameterNode(self):
+        return CycleGANTranslateParameterNode(super().getParameterNode())
+
+
+class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.ui = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self._previewNode = None
+        self._previewed = None
+        self._shown = None
+        self._timer = None
+
+    # Life of the panel
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/CycleGANTranslate.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = CycleGANTranslateLogic()
+        self.ui.segmentEditorWidget.setSegmentationNodeSelectorVisible(False)
+        self.ui.segmentEditorWidget.setSourceVolumeNodeSelectorVisible(False)
+        # A slider moves faster than a volume is thresholded: only where it rests counts.
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(PREVIEW_DELAY_MS)
+        self._timer.timeout.connect(self._updatePreview)
+        self.ui.applyButton.clicked.connect(self.onApplyButton)
+        self.ui.previewButton.toggled.connect(self.onPreviewButton)
+        self.ui.thresholdButton.clicked.connect(self.onThresholdButton)
+        self.ui.undoButton.clicked.connect(lambda: self._try(self.logic.undo))
+        self.ui.loadButton.clicked.connect(self.onLoadButton)
+        self.ui.measureButton.clicked.connect(self.onMeasureButton)
+        self.ui.exportButton.clicked.connect(self.onExportButton)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self._setRunning(False)
+        self.initializeParameterNode()
+
+    def cleanup(self):
+        if self.logic:
+            self.logic.close()
+        if self._timer:
+            self._timer.stop()
+        self.setParameterNode(None)
+        self.removeObservers()
+        self.ui = None
+
+    def enter(self):
+        self.initializeParameterNode()
+        self.ui.segmentEditorWidget.installKeyboardShortcuts()
+
+    def exit(self):
+        self.ui.segmentEditorWidget.setActiveEffect(None)
+        self.ui.segmentEditorWidget.uninstallKeyboardShortcuts()
+        self.ui.previewButton.checked = False
+        # A run goes on while another module is open, and needs its parameters.
+        if not self.logic.running:
+            self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller, event):
+        self.logic.close()
+        self._timer.stop()
+        self._previewNode = self._previewed = self._shown = None
+        self.ui.previewButton.checked = False
+        self.setParameterNode(None)
+        self.ui.segmentEditorWidget.setSegmentationNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    # Parameters
+
+    def initializeParameterNode(self):
+        node = segmentEditorNode(slicer.mrmlScene, SEGMENT_EDITOR_TAG)
+        self.ui.segmentEditorWidget.setMRMLSegmentEditorNode(node)
+        self.setParameterNode(self.logic.getParameterNode())
+        if not self._parameterNode.inputVolume:
+            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if first:
+                self._parameterNode.inputVolume = first
+
+    def setParameterNode(self, parameterNode):
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._parameterNode = parameterNode
+        if self._parameterNode:
+            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+            self._update()
+
+    def _bone(self):
+        parameters = self._parameterNode
+        chosen = parameters.boneRange
+        return BoneSettings(
+            chosen.minimum, chosen.maximum, parameters.perSlice, parameters.medianMm
+        )
+
+    def _targets(self):
+        parameters = self._parameterNode
+        return TranslateTargets(
+            parameters.syntheticCt,
+            parameters.confidence,
+            parameters.segmentation,
+            parameters.bodies,
+            parameters.resultTable,
+        )
+
+    def _update(self, caller=None, event=None):
+        """Bring the buttons, the tables, the views and the brush up to date."""
+        parameters = self._parameterNode
+        if parameters is None or self.logic.running:
+            return
+        bone, source = self._bone(), parameters.inputVolume
+        reason = self.logic.validate(source, bone=bone, targets=self._targets())
+        self._offer(
+            self.ui.applyButton, reason, _("Translate the MR to CT and segment its vertebrae.")
+        )
+        self._updateThreshold(bone)
+        self.ui.undoButton.enabled = self.logic.canUndo
+        reason = self.logic.landmarks.validateFile(parameters.landmarkFile)
+        self._offer(self.ui.loadButton, reason, _("Load the file's landmarks as points."))
+        reason = self.logic.landmarks.validate(
+            parameters.segmentation, source, parameters.landmarks
+        )
+        self._offer(
+            self.ui.measureButton,
+            reason,
+            _("Bring each vertebra's landmarks to its surface, and measure what remains."),
+        )
+        reason = self.logic.validateExport(parameters.segmentation, source, parameters.exportFolder)
+        self._offer(self.ui.exportButton, reason, _("Write a model file for each segment."))
+        for view, table in (
+            (self.ui.tableView, parameters.resultTable),
+            (self.ui.validationTableView, parameters.validationTable),
+        ):
+            view.setMRMLTableNode(table)
+            view.visible = table is not None
+        editor = self.ui.segmentEditorWidget
+        if editor.segmentationNode() is not parameters.segmentation:
+            editor.setSegmentationNode(parameters.segmentation)
+        if parameters.segmentation and source:
+            # On the synthetic CT the editor's own thresholds mean bone.
+            editor.setSourceVolumeNode(parameters.syntheticCt or source)
+        self._updateViews()
+
+    def _updateThreshold(self, bone):
+        """Bring the preview and its buttons up to date."""
+        parameters, threshold = self._parameterNode, self.logic.threshold
+        reason = threshold.validatePreview(parameters.syntheticCt, bone)
+        on = self.ui.previewButton.checked
+        toolTip = _("Show what this threshold calls bone, and follow the sliders.")
+        self._offer(self.ui.previewButton, "" if on else reason, toolTip)
+        self.ui.thresholdLabel.text = reason if on else ""
+        reason = threshold.validate(
+            parameters.syntheticCt, parameters.bodies, parameters.segmentation, bone
+        )
+        toolTip = _("Find the bone around the bodies again. What you have painted stays as it is.")
+        self._offer(self.ui.thresholdButton, reason, toolTip)
+        if on and self._previewed != (bone, parameters.syntheticCt):
+            self._timer.start()
+
+    def _updateViews(self):
+        """Lay what was chosen over the MR in all slice views, and link them."""
+        parameters = self._parameterNode
+        over = {
+            Overlay.SYNTHETIC_CT: parameters.syntheticCt,
+            Overlay.CONFIDENCE: parameters.confidence,
+        }.get(parameters.overlay)
+        wanted = (parameters.inputVolume, over, parameters.opacity)
+        # Only when something was chosen: views that the user has changed stay so.
+        if wanted == self._shown or parameters.syntheticCt is None:
+            return
+        self._shown = wanted
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            node.SetLinkedControl(True)
+        slicer.util.setSliceViewerLayers(
+            background=parameters.inputVolume,
+            foreground=over,
+            foregroundOpacity=parameters.opacity,
+        )
+
+    @staticmethod
+    def _offer(button, reason, toolTip):
+        """Enable a button, or let its tooltip say why it can't be used."""
+        button.enabled = not reason
+        button.toolTip = reason or toolTip
+
+    # Running
+
+    def onApplyButton(self):
+        """Start a run, or cancel what is under way: the button says which."""
+        if self.logic.running:
+            self.ui.applyButton.enabled = False
+            self.ui.statusLabel.text = _("Cancelling…")
+            self.logic.cancel()
+            return
+        parameters = self._parameterNode
+        self._run(
+            lambda: self.logic.translate(
+                parameters.inputVolume,
+                self._targets(),
+                bone=self._bone(),
+                separate=parameters.separate.value,
+                confidence=parameters.withConfidence,
+                device=parameters.device.value,
+                onProgress=self._onProgress,
+            ),
+            self._takeTranslation,
+        )
+
+    def _takeTranslation(self, outcome):
+        parameters = self._parameterNode
+        parameters.syntheticCt = outcome.syntheticCtNode
+        if outcome.confidenceNode:
+            parameters.confidence = outcome.confidenceNode
+        parameters.segmentation = outcome.segmentationNode
+        parameters.bodies = outcome.bodiesNode
+        parameters.resultTable = outcome.tableNode
+        self._shown = None
+
+    def onThresholdButton(self):
+        """Segment again at the threshold that is chosen."""
+        parameters = self._parameterNode
+        self.ui.previewButton.checked = False
+        self._run(
+            lambda: self.logic.threshold.apply(
+                parameters.syntheticCt,
+                parameters.bodies,
+                parameters.segmentation,
+                self._bone(),
+                parameters.resultTable,
+                self._onProgress,
+            )
+        )
+
+    def onMeasureButton(self):
+        """Register the landmarks and show their distances."""
+        parameters = self._parameterNode
+        self._run(
+            lambda: self.logic.landmarks.measure(
+                parameters.segmentation,
+                parameters.inputVolume,
+                parameters.landmarks,
+                parameters.validationTable,
+                self._onProgress,
+            ),
+            self._takeMeasurement,
+        )
+
+    def _takeMeasurement(self, outcome):
+        self._parameterNode.validationTable = outcome.tableNode
+        # The coloured models lie where the segments' own surfaces are.
+        self._parameterNode.segmentation.GetDisplayNode().SetVisibility3D(False)
+
+    def _run(self, work, take=None):
+        """Do long work, and show how it ended."""
+        if not ensureDependencies():
+            return
+        self._setRunning(True)
+        try:
+            outcome = work()
+            if take:
+                take(outcome)
+        except CancelledError as error:
+            self._finish(str(error))
+        # Whatever goes wrong must free the panel and reach the user as a sentence.
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+        else:
+            self._finish("\n".join([outcome.summary(), *outcome.warnings]))
+
+    # Small things
+
+    def onPreviewButton(self, on):
+        """Show a preview of the threshold, or remove it."""
+        if on:
+            self._updatePreview()
+            return
+        self._timer.stop()
+        self.logic.threshold.removePreview(self._previewNode)
+        self._previewNode = self._previewed = None
+        self._update()
+
+    def _updatePreview(self):
+        parameters = self._parameterNode
+        if not self.ui or parameters is None or not self.ui.previewButton.checked:
+            return
+        bone = self._bone()
+        self._previewed = (bone, parameters.syntheticCt)
+        try:
+            shown = self.logic.threshold.preview(parameters.syntheticCt, bone, self._previewNode)
+        except InputError as error:
+            self.ui.thresholdLabel.text = str(error)
+        else:
+            self._previewNode = shown.previewNode
+            self.ui.thresholdLabel.text = "\n".join([shown.summary(), *shown.warnings])
+
+    def onLoadButton(self):
+        self._try(self._load)
+
+    def _load(self):
+        parameters = self._parameterNode
+        parameters.landmarks = self.logic.landmarks.load(slicer.mrmlScene, parameters.landmarkFile)
+
+    def onExportButton(self):
+        with slicer.util.WaitCursor():
+            self._try(self._export)
+
+    def _export(self):
+        parameters = self._parameterNode
+        files = self.logic.exportModels(
+            parameters.segmentation,
+            parameters.inputVolume,
+            parameters.exportFolder,
+            parameters.exportFormat.value,
+        )
+        text = _("{n} models written to {folder}.")
+        return [text.format(n=len(files), folder=parameters.exportFolder)]
+
+    def _try(self, action):
+        """Do something short and show what there is to say about it."""
+        try:
+            self.ui.statusLabel.text = "\n".join(action() or [])
+        except (CancelledError, InputError) as error:
+            self.ui.statusLabel.text = str(error)
+        # As above.
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+        self._update()
+
+    # What a run shows
+
+    def _onProgress(self, report):
+        if self.ui:
+            self.ui.progressBar.value = int(100 * report.fraction)
+            if self.ui.applyButton.enabled:
+                self.ui.statusLabel.text = describe(report)
+        slicer.app.processEvents()
+
+    def _setRunning(self, running):
+        self.ui.applyButton.text = _("Cancel") if running else _("Apply")
+        if running:
+            self.ui.applyButton.enabled = True
+            self.ui.applyButton.toolTip = _("Stop; the scene stays as it is.")
+        self.ui.progressBar.value = 0
+        self.ui.progressBar.visible = running
+        for part in SECTIONS:
+            getattr(self.ui, f"{part}CollapsibleButton").enabled = not running
+
+    def _finish(self, text):
+        # The panel may have been closed, or the module reloaded, during the run.
+        if not self.ui:
+            return
+        self._setRunning(False)
+        self.ui.statusLabel.text = text
+        self._update()
+
+    def _fail(self, error):
+        known = readable(error)
+        self._finish(str(known))
+        slicer.util.errorDisplay(str(known), detailedText=known.details)
+
+
+class CycleGANTranslateTest(ScriptedLoadableModuleTest):
+    """The application's own test of this module; the rest is under Testing."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_logic()
+        self.setUp()
+        self.test_panel()
+
+    def test_logic(self):
+        from CycleGANTranslateLib.SelfTest import runSelfTest
+
+        with tempfile.TemporaryDirectory() as folder:
+            runSelfTest(slicer.mrmlScene, Path(folder) / "models")
+        self.delayDisplay(_("The logic works"))
+
+    def test_panel(self):
+        widget = slicer.util.getModuleWidget("CycleGANTranslate")
+        widget.initializeParameterNode()
+        self.assertFalse(widget.ui.applyButton.enabled)
+        self.assertEqual(widget.ui.applyButton.toolTip, widget.logic.validate(None))
+        for button in ("previewButton", "thresholdButton", "undoButton", "measureButton"):
+            self.assertFalse(getattr(widget.ui, button).enabled)
+        self.delayDisplay(_("The panel says why it can't run"))
