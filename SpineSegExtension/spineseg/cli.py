@@ -17,6 +17,7 @@ from rich.table import Table
 
 import spineseg
 from spineseg import registry
+from spineseg.cli_cobb import cobb_command
 from spineseg.cli_common import Debug, Output, note, work
 from spineseg.cli_evaluate import evaluate_app
 from spineseg.cli_train import train_command
@@ -184,6 +185,7 @@ def phantom_command(
 
 app.command("train")(train_command)
 app.command("translate")(translate_command)
+app.command("cobb")(cobb_command)
 app.command("validate")(validate_command)
 
 

@@ -253,8 +253,9 @@ def _scope(frames: Sequence[BodyFrame], warnings: list[str]) -> list[int]:
 
 def _left_out(frames: Sequence[BodyFrame]) -> list[str]:
     usual = {level.name for level in labels.VERTEBRAE[:2]} | {labels.SACRUM.name}
-    odd = [f.name for f in frames if f.name not in usual and (f.upper is None or f.lower is None)]
-    cut = [f.name for f in frames if not f.complete and f.name not in odd and f.name not in usual]
+    cut = [f.name for f in frames if not f.complete and f.name not in usual]
+    bare = [f.name for f in frames if f.upper is None or f.lower is None]
+    odd = [name for name in bare if name not in usual and name not in cut]
     warnings = []
     if odd:
         warnings.append(f"No endplates could be measured at {', '.join(odd)}.")
