@@ -147,7 +147,7 @@ def predict(film: Film, settings: Settings, progress: Progress) -> FilmResult:
         np.maximum(confidence, _LEAST_WEIGHT),
         settings.stiffness,
     ).reshape(corners.shape)
-    warnings = film_checks.warnings_of(film, shown, corners, confidence, turn, found.score)
+    warnings = film_checks.warnings_of(film, picture, corners, confidence, turn, found.score)
     ended = time.perf_counter()
     progress("film", 1.0, "corners found")
     return FilmResult(

@@ -10,21 +10,22 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from spineseg.io.films import Film
 from spineseg.methods.film_chain import LEVELS
-from spineseg.methods.film_picture import GREY, Picture
+from spineseg.methods.film_picture import Picture
 from spineseg.methods.film_result import LATERAL
 
-__all__ = ["DOUBTFUL", "TURNS", "Turn", "metal_share", "warnings_of"]
+__all__ = ["DOUBTFUL", "TURNS", "Turn", "rod_score", "warnings_of"]
 
 Floats = NDArray[np.float64]
 
 DOUBTFUL = 0.3
 """A vertebra with a lower confidence is named in a warning."""
 _STRANGE = 0.35  # mean probability below which the film may be of something else
-_METAL = 0.035  # share of the spine's pixels that stand out as metal does
-_BRIGHT = 110  # above grey on a prepared film: 2.6 standard deviations of the surroundings
+_METAL = 0.205  # brightness of a line along the spine, as a part of the film's range
+_FLANK = 9  # columns of a straightened spine, of which 37 are the width of a vertebra
 _LYING = ("", "lies on its right side", "is upside down", "lies on its left side")
 
 
@@ -62,7 +63,7 @@ TURNS = tuple(Turn(q, n) for n in (False, True) for q in range(4) if q or n)
 
 def warnings_of(
     film: Film,
-    picture: Picture,
+    original: Picture,
     corners: Floats,
     confidence: Floats,
     turn: Turn,
@@ -73,16 +74,17 @@ def warnings_of(
     Parameters
     ----------
     film : Film
-    picture : Picture
-        Prepared and upright.
+    original : Picture
+        The film prepared, as it lies.
     corners : (17, 4, 2)
-        On `picture`.
+        On the prepared film once it is turned upright.
     confidence : (17,)
     turn : Turn
         What was done to make it upright.
     score : float
         Mean probability that the places are vertebrae.
     """
+    picture = turn.apply(original)
     found = []
     if film.view == LATERAL:
         found.append("The file says that this is a lateral film; it was measured as a frontal one.")
@@ -103,7 +105,8 @@ def warnings_of(
     cut = [LEVELS[n] for n in (0, -1) if _cut_off(corners[n], picture)]
     if cut:
         found.append(f"The film ends at {' and '.join(cut)}; that end may be cut off.")
-    if metal_share(picture, corners) > _METAL:
+    on_film = original.to_film(turn.back(corners, original))
+    if rod_score(film, on_film, turn.negative) > _METAL:
         found.append(
             "There may be implants in the spine; they can hide endplates. Check the lines."
         )
@@ -115,13 +118,29 @@ def _cut_off(corners: Floats, picture: Picture) -> bool:
     return bool(((corners < 0) | (corners > size - 1)).any())
 
 
-def metal_share(picture: Picture, corners: Floats) -> float:
-    """Return the share of the pixels in the vertebrae that are far brighter than bone around."""
-    steps = np.linspace(0.0, 1.0, 24)
-    u, v = np.meshgrid(steps, steps)
-    ul, ur, ll, lr = (corners[:, n, None, None, :] for n in range(4))
-    u, v = u[None, ..., None], v[None, ..., None]
-    points = (1 - v) * ((1 - u) * ul + u * ur) + v * ((1 - u) * ll + u * lr)
-    size = np.array(picture.array.shape[::-1])
-    at = np.clip(np.rint(points).astype(int), 0, size - 1)
-    return float((picture.array[at[..., 1], at[..., 0]].astype(int) > GREY + _BRIGHT).mean())
+def rod_score(film: Film, corners_px: Floats, negative: bool = False) -> float:
+    """Return how bright a line is that runs on along the spine, as a part of the film's range.
+
+    The spine is straightened; a pixel's height over the brighter of its two flanks, a quarter of
+    a vertebra's width away, is high on a rod and not on a vertebra's edge. Counted is what 60 % of
+    the pixels along some five vertebrae reach. On the 481 public films it is above `_METAL` on
+    eight that show rods, and on two that don't.
+    """
+    left, right = (corners_px[:, side].reshape(-1, 2) for side in ([0, 2], [1, 3]))
+    at = np.linspace(0, len(left) - 1, 8 * len(corners_px))
+    left, right = (
+        np.stack([np.interp(at, np.arange(len(e)), e[:, a]) for a in (0, 1)], axis=1)
+        for e in (left, right)
+    )
+    across = np.linspace(-0.3, 1.3, 60)[None, :, None]
+    points = left[:, None] + (right - left)[:, None] * across
+    values = film.array.astype(np.float32)
+    low, high = np.percentile(values[::4, ::4], [1, 99.5])
+    strip = ndimage.map_coordinates(
+        values, [points[..., 1], points[..., 0]], order=1, mode="nearest"
+    )
+    strip = np.clip((strip - low) / max(float(high - low), 1e-6), 0, 1)
+    strip = ndimage.gaussian_filter(1 - strip if negative else strip, (0.5, 1.0))
+    ridge = strip[:, _FLANK:-_FLANK] - np.maximum(strip[:, : -2 * _FLANK], strip[:, 2 * _FLANK :])
+    ridge = ndimage.maximum_filter(ridge, (1, 5))
+    return float(ndimage.percentile_filter(ridge, 40, size=(40, 1))[20:-20].max())
