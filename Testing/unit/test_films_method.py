@@ -319,7 +319,7 @@ def test_the_networks_learn(items: list[FilmItem]) -> None:
     network = FilmNetworks(**SMALL)  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     parts = []
-    for _ in range(10):
+    for _ in range(7):
         loss, figures = film_loss(network, batch)
         optimizer.zero_grad()
         loss.backward()

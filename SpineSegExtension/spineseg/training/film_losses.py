@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..methods.film_heat import expectation
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from .loop import Batch
 
@@ -35,7 +35,7 @@ def place_loss(logits: Tensor, target: Tensor) -> Tensor:
     return -(share * logits.flatten(2).log_softmax(2)).sum(2) * seen
 
 
-def film_loss(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+def film_loss(network: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """Loss of both networks, and its parts.
 
     The batch has ``canvas`` (F, 1, y, x), ``cells`` (F, 17, 2) with the centres in cells of the
