@@ -6,7 +6,7 @@ them one by one would cost most of a second each on a large CT.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,12 @@ from spineseg.volume import Volume
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.layers import BINARY_LABELMAP, Mask, boxesOf, masks
 from SpineSegMRML.names import METHOD, VERTEBRA, dress, mark, meaningOf
-from SpineSegMRML.volumes import affineFromNode, arrayToMatrix, imageFromArray
+from SpineSegMRML.volumes import (
+    affineFromNode,
+    arrayToMatrix,
+    imageFromArray,
+    requireShape,
+)
 
 __all__ = [
     "addSegmentationNode",
@@ -44,7 +49,9 @@ def orderOfLabels(present: list[int]) -> list[int]:
     return [label for label in known if label in present] + unknown
 
 
-def segmentationFromVolume(volume: Volume, part: str = VERTEBRA) -> Any:
+def segmentationFromVolume(
+    volume: Volume, part: str = VERTEBRA, start: Sequence[int] = (0, 0, 0)
+) -> Any:
     """Return a vtkSegmentation with one segment for each label, all in one shared layer.
 
     Parameters
@@ -54,13 +61,15 @@ def segmentationFromVolume(volume: Volume, part: str = VERTEBRA) -> Any:
         segmentation.
     part : str
         What of the vertebrae the labels are: one of `names.TARGETS`.
+    start : sequence of int
+        (i, j, k) from which the affine counts the first voxel: where a node's image extent begins.
     """
     segmentation = slicer.vtkSegmentation()
     segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
     boxes = boxesOf(volume.array)
     if not boxes:
         return segmentation
-    image = _croppedImage(volume, list(boxes.values()))
+    image = _croppedImage(volume, list(boxes.values()), start)
     for label in orderOfLabels(list(boxes)):
         box = boxes[label]
         segment = slicer.vtkSegment()
@@ -73,13 +82,15 @@ def segmentationFromVolume(volume: Volume, part: str = VERTEBRA) -> Any:
     return segmentation
 
 
-def _croppedImage(volume: Volume, boxes: list[tuple[slice, ...]]) -> Any:
+def _croppedImage(volume: Volume, boxes: list[tuple[slice, ...]], start: Sequence[int]) -> Any:
     """Return the label map as oriented image data, cut to the labels' bounding boxes (k, j, i)."""
     low = [min(box[axis].start for box in boxes) for axis in range(3)]
     high = [max(box[axis].stop for box in boxes) for axis in range(3)]
     block = volume.array[tuple(slice(a, b) for a, b in zip(low, high))]
     image = imageFromArray(block, slicer.vtkOrientedImageData())
-    extent = [bound for a, b in zip(low[::-1], high[::-1]) for bound in (a, b - 1)]
+    extent = [
+        bound + first for a, b, first in zip(low[::-1], high[::-1], start) for bound in (a, b - 1)
+    ]
     image.SetExtent(extent)
     image.SetGeometryFromImageToWorldMatrix(arrayToMatrix(volume.affine))
     return image
@@ -108,16 +119,10 @@ def setSegmentation(
     InputError
         The two have different shapes.
     """
-    shape = sourceNode.GetImageData().GetDimensions()[::-1]
-    if tuple(labelVolume.shape) != tuple(shape):
-        raise InputError(
-            _("The label map does not lie on the grid of “{name}”.").format(
-                name=sourceNode.GetName()
-            ),
-            details=f"{labelVolume.shape} against {shape} voxels (k, j, i)",
-        )
+    requireShape(labelVolume, sourceNode)
     affine = affineFromNode(sourceNode, world=False)
-    segmentation = segmentationFromVolume(Volume(labelVolume.array, affine), part)
+    start = sourceNode.GetImageData().GetExtent()[::2]
+    segmentation = segmentationFromVolume(Volume(labelVolume.array, affine), part, start)
     segmentationNode.SetAndObserveTransformNodeID(sourceNode.GetTransformNodeID())
     segmentationNode.SetAndObserveSegmentation(segmentation)
     segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(sourceNode)
@@ -253,7 +258,9 @@ def labelVolumeFromNode(
         label = labelFor(name, names)
         names[label] = name
         array[mask.box][mask.array] = label
-    return Volume(array, affineFromNode(sourceNode, world)), names
+    affine = affineFromNode(sourceNode, world)
+    affine[:3, 3] += affine[:3, :3] @ np.array(sourceNode.GetImageData().GetExtent()[::2], float)
+    return Volume(array, affine), names
 
 
 def labelFor(name: str, taken: Mapping[int, Any]) -> int:
