@@ -47,7 +47,8 @@ def film_loss(network: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
 
     found = network.find(batch["canvas"].contiguous(memory_format=torch.channels_last)).float()
     right = batch["right"][:, None]
-    target = gaussians(batch["cells"], *found.shape[2:], FIND_SPREAD) * right[..., None, None]
+    rows, columns = found.shape[2:]
+    target = gaussians(batch["cells"], rows, columns, FIND_SPREAD) * right[..., None, None]
     places = place_loss(found[:, :-1], target)
     find = places.sum() / (right.sum() * target.shape[1]).clamp(min=1.0)
     any_target = target.amax(dim=1)
