@@ -23,6 +23,10 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Keep the file's rows and skip the cases that are in it.")
 ]
 _SHOWN = ("vertebrae", "dice", "shape_dice", "assd_mm", "hd_mm", "localisation_mm", "identified")
+_COBB_SHOWN = (
+    "films", "failed", "smape_percent", "smape_erasmus_percent", "major_mae_deg", "upper_mae_deg",
+    "lower_mae_deg", "kyphosis_mae_deg", "lordosis_mae_deg", "corners_heights_percent", "seconds",
+)  # fmt: skip
 _CLICK_SHOWN = ("clicks", "refused", "dice", "dice_sd", "concurrency", "concurrency_sd", "seconds")
 
 
@@ -87,6 +91,28 @@ def evaluate_click(
         note(f"Note: {text}")
     for line in done.summary:
         note(f"{line['group']} {line['condition']}: {_figures(line, _CLICK_SHOWN)}")
+    print(output.absolute())
+
+
+@evaluate_app.command("cobb")
+def evaluate_cobb_command(
+    folder: Annotated[
+        Path, typer.Argument(help="Films with landmarks; for the layouts see docs/cobb.md.")
+    ],
+    output: Csv,
+    method: Annotated[str | None, typer.Option(help="Method to score; else the default.")] = None,
+    resume: Resume = False,
+    debug: Debug = False,
+) -> None:
+    """Measure films with known landmarks: SMAPE, errors of the angles, and failures."""
+    with work(debug) as progress:
+        from spineseg.evaluation.cobb import evaluate_cobb
+
+        done = evaluate_cobb(folder, output, method, progress, resume=resume)
+    for text in done.notes:
+        note(f"Note: {text}")
+    for line in done.summary:
+        note(f"{line['group']}: {_figures(line, _COBB_SHOWN)}")
     print(output.absolute())
 
 

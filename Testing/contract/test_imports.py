@@ -36,7 +36,10 @@ EXTRA = {
     "cli_": {"typer", "rich"},
     **{name: {"torch"} for name in TORCH_FILES},
 }
-PRINTING = {"cli.py", "cli_common.py", "cli_train.py", "cli_evaluate.py", "worker.py"}
+PRINTING = {
+    "cli.py", "cli_cobb.py", "cli_common.py", "cli_evaluate.py", "cli_train.py", "cli_translate.py",
+    "cli_validate.py", "worker.py",
+}  # fmt: skip
 WINDOWS = {"slicer.app", "slicer.modules", "slicer.mrmlScene"}
 MESSAGE_BOX = re.compile(r"slicer\.util\.\w*(Display|messageBox|confirm\w*|selectedFile)$")
 # Modules whose distribution has another name.
