@@ -28,7 +28,12 @@ OWN = {"spineseg"}
 LIGHT = {"numpy", "scipy", "SimpleITK"}
 # What a file of the library may import when it is itself imported, beyond LIGHT.
 # docs/adr/0002: the training loop and its losses are torch code throughout.
-TORCH_FILES = {"training/loop.py", "training/losses.py"}
+TORCH_FILES = {
+    "training/loop.py",
+    "training/losses.py",
+    "training/translation_losses.py",
+    "training/translation_pictures.py",
+}
 EXTRA = {
     "networks/": {"torch"},
     # The commands: one file grew past 400 lines, so each large one has its own.

@@ -10,6 +10,7 @@ from spineseg.methods.classes import FineClass
 from spineseg.methods.from_sacrum import name_from_sacrum
 from spineseg.methods.instances import Instance
 from spineseg.methods.mr_check import check_mr
+from spineseg.methods.mr_sacral import count_without_sacrum
 from spineseg.volume import Volume
 
 
@@ -89,3 +90,36 @@ def test_a_sacrum_far_below_names_nothing() -> None:
     classes, found = spine(5, True)
     vertebrae, _ = name_from_sacrum(classes, found[:2])
     assert all(v.level is None for v in vertebrae)
+
+
+def column(*ends: tuple[int, float, bool]) -> list[Instance]:
+    """Five bodies of 1,000 voxels; below them those of (voxels, degrees backwards, cut)."""
+    down = np.array([0.0, 0.0, -1.0])
+    at, found = np.zeros(3), []
+    for voxels, angle, cut in [(1000, 0.0, False)] * 5 + list(ends):
+        step = np.radians(angle)
+        at = at + 35 * np.array([0.0, -np.sin(step), -np.cos(step)])
+        found.append(Instance(at, 2 * voxels, voxels, False, cut, False, True, 0.9, down))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ends", "count"),
+    [
+        ([], 5),
+        ([(600, 10.0, False)], 6),  # a narrow L5
+        ([(500, 20.0, False)], 6),  # a collapsed one
+        ([(300, 5.0, False)], 5),  # S1 in part
+        ([(300, 5.0, True)], 6),  # a body that the field of view cuts
+        ([(200, 5.0, True)], 5),
+        ([(700, 30.0, False)], 5),  # S1, steeply behind
+        ([(900, 30.0, False)], 6),  # a whole body, whatever the lordosis
+        ([(700, 30.0, False), (200, 40.0, False)], 5),
+    ],
+)
+def test_what_lies_below_the_lowest_body_is_left_out(ends, count: int) -> None:
+    assert count_without_sacrum(column(*ends)) == count
+
+
+def test_of_two_vertebrae_none_is_left_out() -> None:
+    assert count_without_sacrum(column((100, 60.0, False))[4:]) == 2

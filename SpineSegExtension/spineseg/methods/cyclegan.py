@@ -20,6 +20,7 @@ from spineseg.methods.from_sacrum import name_from_sacrum
 from spineseg.methods.instances import split_vertebrae
 from spineseg.methods.loading import Network, load_network
 from spineseg.methods.mr_check import check_mr
+from spineseg.methods.mr_sacral import count_without_sacrum
 from spineseg.methods.runlog import RunLog, renumber
 from spineseg.methods.to_scan import FineMaps, covered, to_scan
 from spineseg.methods.translate import Translated, confidence_map, translate_mr
@@ -203,6 +204,7 @@ def _by_network(
     maps = _on_spine(made.maps)
     instances, found = split_vertebrae(maps.classes, maps.offsets, covered(maps, mr))
     keep = [n for n, one in enumerate(found, 1) if _has_body(one, maps.classes)]
+    keep = keep[: count_without_sacrum([found[n - 1] for n in keep])]
     table = np.zeros(len(found) + 1, dtype=np.uint8)
     table[keep] = np.arange(1, len(keep) + 1)
     instances = instances.like(table[instances.array])

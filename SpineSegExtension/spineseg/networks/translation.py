@@ -7,7 +7,6 @@ edges where they are, and MONAI's patch discriminators (Isola et al. 2017, in 3D
 from __future__ import annotations
 
 import torch
-from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 from torch import Tensor, nn
 
 from ..methods.classes import FineClass
@@ -39,6 +38,9 @@ class Translation(nn.Module):
         widths_mr: tuple[int, ...] = WIDTHS_MR,
         judge_width: int = 16,
     ) -> None:
+        # Only a training needs the judges: a translation does without MONAI.
+        from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
+
         super().__init__()
         self.to_ct = ResidualUNet(1, OUTPUTS, widths_ct)
         self.to_mr = ResidualUNet(1, 1, widths_mr)

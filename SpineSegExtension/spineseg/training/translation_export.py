@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..intensity import CT_UNIT_MAPPING, MR_MAPPING
 from ..methods.classes import FineClass
-from ..networks.translation import OUTPUTS, WIDTHS_CT, WIDTHS_MR
 from ..weights import ModelCard, save_model
 from .export import current_commit
 from .translation_pool import SPACING_MM, Real
@@ -74,6 +73,7 @@ def export_translation(
     folder: Path | None = None,
 ) -> list[Path]:
     """Save both generators with their cards, float16; the judges stay in the checkpoint."""
+    from ..networks.translation import OUTPUTS, WIDTHS_CT, WIDTHS_MR
     from ..weights import models_folder
 
     classes = ["ct", *(c.name.lower() for c in FineClass), "offset_x", "offset_y", "offset_z"]
