@@ -47,7 +47,7 @@ def result_of(folder: Path) -> dict:
 def test_a_segmentation_is_measured_and_saved(tmp_path: Path) -> None:
     made = tinyspine.make(spacing=(2.0, 2.0, 2.0))
     path = tmp_path / "segmentation.nii.gz"
-    write_volume(made.truth, path)
+    write_volume(made.labels, path)
     done = run("cobb", path, "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
     found = result_of(tmp_path / "out")
@@ -129,7 +129,7 @@ def test_a_scan_and_an_empty_map_are_refused(tmp_path: Path) -> None:
     write_volume(made.scan, tmp_path / "ct.nii.gz")
     done = run("cobb", tmp_path / "ct.nii.gz", "-o", tmp_path / "out")
     assert (done.exit_code, "is a scan" in done.stderr) == (ExitCode.INPUT, True)
-    write_volume(made.truth.like(made.truth.array * 0), tmp_path / "no.nii.gz")
+    write_volume(made.labels.like(made.labels.array * 0), tmp_path / "no.nii.gz")
     done = run("cobb", tmp_path / "no.nii.gz", "-o", tmp_path / "out")
     assert (done.exit_code, "holds no vertebra" in done.stderr) == (ExitCode.INPUT, True)
 
