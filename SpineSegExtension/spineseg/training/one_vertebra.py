@@ -189,7 +189,7 @@ def export_one(
     card = ModelCard(
         name=MODEL,
         method="click",
-        version="0.2.0",
+        version="0.3.0",
         description="Outlines the vertebra at a point, its body and its trabecular centrum, beside "
         "vertebrae that are known already.",
         created=date.today().isoformat(),
