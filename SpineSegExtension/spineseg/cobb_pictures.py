@@ -173,5 +173,6 @@ def _write(axes: Axes, x: float, y: float, text: str, big: bool = False) -> None
 
 def _png(axes: Axes) -> bytes:
     buffer = io.BytesIO()
-    axes.figure.savefig(buffer, format="png", dpi=DPI)
+    figure: Any = axes.figure
+    figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()

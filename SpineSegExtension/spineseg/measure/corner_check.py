@@ -84,7 +84,7 @@ def doubt_texts(doubts: Sequence[Doubt], levels: Sequence[str]) -> tuple[str, ..
 def _steps(corners: Floats) -> Floats:
     """Return the distances (n − 1,) between the middles of neighbours, never 0."""
     steps = np.linalg.norm(np.diff(corners.mean(axis=1), axis=0), axis=1)
-    return np.maximum(steps, 1e-6)
+    return np.asarray(np.maximum(steps, 1e-6))
 
 
 def _crossed(corners: Floats) -> NDArray[np.intp]:

@@ -233,11 +233,11 @@ def _first_front(mask: Volume, centre: Floats, up: Floats) -> Floats:
     offsets = mask.ijk_to_ras(np.argwhere(mask.array > 0.5)[:, ::-1]) - centre
     behind = offsets[offsets @ ahead < -15.0]
     if len(behind) < 0.05 * len(offsets):
-        return ahead
+        return np.asarray(ahead)
     own = -behind.mean(axis=0)
     own -= float(own @ up) * up
     own /= np.linalg.norm(own)
-    return own if own @ ahead > 0.7 else ahead
+    return np.asarray(own if own @ ahead > 0.7 else ahead)
 
 
 def _placed(field: _Field, centre: Floats, axes: Floats) -> tuple[Floats, Floats] | None:
@@ -290,7 +290,7 @@ def _plane(place: Floats, height: Floats, voxel_mm: float) -> tuple[Floats, floa
         spread = 1.4826 * float(np.median(away[keep]))
         keep = away <= max(_TRIM * spread, voxel_mm)  # a voxel's step is no outlier
     rms = float(np.sqrt((away[keep] ** 2).mean()))
-    return (found, rms) if rms <= _ROUGHEST_MM else None
+    return (np.asarray(found, dtype=np.float64), rms) if rms <= _ROUGHEST_MM else None
 
 
 def _mirrored(mask: Volume, centre: Floats, axes: Floats) -> Floats | None:

@@ -271,10 +271,8 @@ def _between(
 ) -> float | None:
     """Return how much more the second endplate tilts forwards than the first, degrees."""
     plates = [getattr(frames.get(name), which, None) for name, which in (upwards, downwards)]
-    if any(p is None for p in plates):
-        return None
-    first, second = (float(tilt_deg(p.normal, 90.0)) for p in plates)
-    return second - first
+    tilts = [float(tilt_deg(p.normal, 90.0)) for p in plates if p is not None]
+    return tilts[1] - tilts[0] if len(tilts) == 2 else None
 
 
 def _row(frame: BodyFrame) -> dict[str, Any]:
