@@ -278,14 +278,16 @@ def test_lines_are_few_where_there_is_no_terminal(capsys: pytest.CaptureFixture[
 def test_phantom_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def write(folder: Path, settings: PhantomSettings, seed: int, progress: Progress) -> None:
-        asked.append((folder, settings, seed))
+    def write(
+        folder: Path, settings: PhantomSettings, seed: int, progress: Progress, mr: str | None
+    ) -> None:
+        asked.append((folder, settings, seed, mr))
 
     monkeypatch.setattr(spineseg.phantom, "write_phantom", write, raising=False)
     result = run(
         "phantom", "-o", tmp_path, "--seed", 4, "--cobb", 30, "--levels", "t10-L5",
         "--spacing", 1.5, "--slice", 3, "--fracture", "L1:wedge:0.4", "--fracture", "T12",
-        "--lesion", "L2:blastic", "--metal", "L4", "--l6",
+        "--lesion", "L2:blastic", "--metal", "L4", "--l6", "--mr", "t2",
     )  # fmt: skip
     assert result.exit_code == ExitCode.OK, result.output
     assert result.stdout.splitlines()[-1] == str(tmp_path)
@@ -298,6 +300,7 @@ def test_phantom_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
                 lesions=(Lesion("L2", "blastic"),), metal=("L4",),
             ),
             4,
+            "t2",
         )
     ]  # fmt: skip
 
