@@ -116,6 +116,25 @@ def evaluate_cobb_command(
     print(output.absolute())
 
 
+@evaluate_app.command("cyclegan")
+def evaluate_cyclegan(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder with one folder a case: see docs/validate.md.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="CSV file; FILE.md is made beside it.")
+    ],
+    debug: Debug = False,
+) -> None:
+    """Make the table of paper 000: landmarks' distances per level and case, and bodies' scores."""
+    with work(debug) as progress:
+        from spineseg.evaluation.cyclegan import evaluate, markdown
+
+        done = evaluate(folder, output, progress)
+    note(markdown(done))
+    print(output.absolute())
+
+
 def _figures(line: dict[str, Any], names: tuple[str, ...]) -> str:
     known = ((name, line[name]) for name in names if line.get(name) is not None)
     return ", ".join(f"{n} {v}" if isinstance(v, int) else f"{n} {v:.3f}" for n, v in known)
