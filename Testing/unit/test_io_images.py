@@ -129,8 +129,9 @@ def test_others_read_our_nifti_alike(tmp_path, angles, spacing, mirrored, dtype)
     path = tmp_path / "scan.nii.gz"
     write_volume(volume, path)
     theirs = nibabel.load(path)
-    for matrix in (theirs.get_sform(), theirs.get_qform()):
-        np.testing.assert_allclose(matrix, affine, atol=2e-4)
+    np.testing.assert_allclose(theirs.get_sform(), affine, atol=2e-4)
+    # A quaternion of three float32 can't tell turns of a thousandth from half a turn.
+    np.testing.assert_allclose(theirs.get_qform(), affine, atol=2e-3 * max(spacing))
     np.testing.assert_array_equal(np.asarray(theirs.dataobj).transpose(2, 1, 0), volume.array)
     itk = Volume.from_sitk(sitk.ReadImage(str(path)))
     np.testing.assert_allclose(itk.affine, affine, atol=2e-4)
