@@ -17,10 +17,10 @@ Floats = NDArray[np.float64]
 # How well a vertebra's direction is known, degrees, one standard deviation; on digital patients.
 _PLATES_DEG = 1.3  # from the mean of its endplates
 _MIRROR_DEG = 0.55  # sideways, from its plane of symmetry
-_LINE_DEG = 1.2  # from the line to its neighbours' middles
+_LINE_DEG = 0.8  # from the line to its neighbours' middles
 _FAR = 2.0  # standard deviations; a slipped vertebra is on no line
-# Half wedges (half the angle between both endplates) up to about these are mostly bumps.
-_WEDGE_ACROSS_DEG, _WEDGE_ALONG_DEG = 3.0, 2.0
+# A half wedge (half the angle between both endplates) up to about this is mostly bumps.
+_WEDGE_DEG = 3.0
 
 
 def steadied(frames: Sequence[BodyFrame]) -> list[BodyFrame]:
@@ -105,9 +105,9 @@ def _turned(frame: BodyFrame, axis: Floats, half: Floats) -> BodyFrame:
     right = _unit(right - float(right @ axis) * axis)
     front = np.cross(axis, right)
     wedge = np.zeros(3)
-    for side, limit in ((right, _WEDGE_ACROSS_DEG), (front, _WEDGE_ALONG_DEG)):
+    for side in (right, front):
         size = float(half @ side)
-        wedge += side * size * size**2 / (size**2 + np.radians(limit) ** 2)
+        wedge += side * size**3 / (size**2 + np.radians(_WEDGE_DEG) ** 2)
     assert frame.upper is not None
     assert frame.lower is not None
     return replace(
