@@ -18,7 +18,7 @@ TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "click": ("spineseg.training.click", ("preset", "augment", "target", *REAL)),
     "cascade": ("spineseg.training.cascade", ("preset", "stage", *REAL)),
     "cyclegan": ("spineseg.training.cyclegan", ("preset", "mr", "ct", "adversarial", "hold-out")),
-    "cobb-landmarks": ("spineseg.training.films", ("fold",)),
+    "cobb-landmarks": ("spineseg.training.films", ("fold", "view", "digital")),
 }
 """Method → the module whose ``fit`` trains it, and the options that are its own."""
 
@@ -86,6 +86,12 @@ def train_command(
         int | None,
         typer.Option(min=0, help="cobb: films of this fold, 0 to 4, are kept aside to measure on."),
     ] = None,
+    view: Annotated[
+        str | None, typer.Option(help="cobb: ap (default) or lateral films.")
+    ] = None,
+    digital: Annotated[
+        Path | None, typer.Option(help="cobb: folder of films rendered from digital patients.")
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder with real label maps to add, else digital spines; cobb: films."),
@@ -118,6 +124,8 @@ def train_command(
             "ct": ct,
             "adversarial": adversarial,
             "fold": fold,
+            "view": view,
+            "digital": digital,
         }
         own |= {"real-scans": real_scans or None, "hold-out": tuple(hold_out or ()) or None}
         fit = trainer(method, own)

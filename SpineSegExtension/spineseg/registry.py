@@ -138,14 +138,14 @@ METHODS: tuple[Method, ...] = (
 
 FILM_LANDMARKS = Method(
     name=DEFAULT_COBB,
-    title="Vertebral corners on a frontal film (two U-Nets)",
+    title="Vertebral corners on a film (two U-Nets)",
     task=COBB,
     module="cobb_landmarks",
-    summary="Finds T1–L5 on a frontal radiograph and puts four corners on each.",
-    models=("cobb-landmarks",),
+    summary="Finds T1–L5 on a frontal radiograph, or C2–S1 on a lateral one, and their corners.",
+    models=("cobb-landmarks", "cobb-lateral"),
     limits=(
-        "Frontal films of the whole thoracic and lumbar spine, 17 vertebrae: implants, cut-off"
-        " ends and a 13th rib or 6th lumbar vertebra need a look."
+        "Films of the whole spine with the usual vertebrae: implants, cut-off ends and a 13th rib"
+        " or 6th lumbar vertebra need a look."
     ),
 )
 """Joins `METHODS` when its weights ship; until then its training can be run and tried."""

@@ -7,20 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import SpineSegError
-from ..io.films import read_film
+from ..io.film_tables import FilmTruth
+from ..io.films import Film, read_film
 from ..measure.cobb import challenge_angles
+from ..measure.sagittal import sagittal_angles
+from ..methods.film_chain import LEVELS_OF
+from ..methods.film_result import AP
 from ..progress import Progress
-from ..training.film_data import FilmCase, film_cases
+from ..training.film_data import film_cases
 
 __all__ = ["card_results", "evaluate_fold", "score_films", "summary"]
 
-_ANGLES = ("major", "upper", "lower")
+Floats = NDArray[np.float64]
 
 
 def score_films(
-    cases: Sequence[FilmCase],
+    cases: Sequence[FilmTruth],
     models: str | None,
     progress: Progress,
     device: str | None = None,
@@ -30,7 +35,7 @@ def score_films(
 
     Parameters
     ----------
-    cases : sequence of FilmCase
+    cases : sequence of FilmTruth, of one view
     models : str or None
         Folder of the weights.
     **changes
@@ -39,10 +44,10 @@ def score_films(
     Returns
     -------
     list of dict
-        One a film: ``film``, ``angles`` and ``truth`` (major, upper, lower; degrees), ``landmark``
-        (mean distance of a corner, as a fraction of the mean width of a vertebra), ``tilt``
-        (mean error of a vertebra's tilt, degrees), ``confidence``, ``warnings``, ``seconds``; or
-        ``film`` and ``failed``.
+        One a film: ``film``, ``angles`` and ``truth`` (degrees, by name: major, upper and lower, or
+        kyphosis and lordosis), ``landmark`` (mean distance of a corner, as a fraction of the mean
+        width of a vertebra), ``tilt`` (mean error of a vertebra's tilt, degrees), ``confidence``,
+        ``warnings``, ``seconds``; or ``film`` and ``failed``.
     """
     import time
 
@@ -61,21 +66,16 @@ def score_films(
             rows.append({"film": case.path.stem, "failed": str(error)})
             continue
         seconds = time.perf_counter() - began
-        corners, truth = found.corners_px, case.corners_px
+        corners, truth = found.corners_px, case.corners_on(*film.array.shape[::-1])
         assert corners is not None
-        angles = challenge_angles(corners, film.height_px)
-        known = case.angles_deg
-        if known is None:
-            own = challenge_angles(truth, film.height_px)
-            known = (own.major_deg, own.upper_deg, own.lower_deg)
-        width = np.linalg.norm(truth[:, 1] - truth[:, 0], axis=1).mean()
+        width = np.nanmean(np.linalg.norm(truth[:, 1] - truth[:, 0], axis=1))
         rows.append(
             {
                 "film": case.path.stem,
-                "angles": (angles.major_deg, angles.upper_deg, angles.lower_deg),
-                "truth": known,
-                "landmark": float(np.linalg.norm(corners - truth, axis=-1).mean() / width),
-                "tilt": float(np.abs(_tilt(corners) - _tilt(truth)).mean()),
+                "angles": _angles(found.levels, corners, film),
+                "truth": case.angles_deg or _angles(case.levels, truth, film),
+                "landmark": float(np.nanmean(np.linalg.norm(corners - truth, axis=-1)) / width),
+                "tilt": float(np.nanmean(np.abs(_tilt(corners) - _tilt(truth)))),
                 "confidence": float(np.mean(found.confidence)),
                 "warnings": found.warnings,
                 "seconds": seconds,
@@ -84,9 +84,21 @@ def score_films(
     return rows
 
 
-def _tilt(corners: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    across = corners[:, [1, 3]].mean(axis=1) - corners[:, [0, 2]].mean(axis=1)
-    return np.asarray(np.degrees(np.arctan2(across[:, 1], across[:, 0])))
+def _angles(levels: Sequence[str], corners: Floats, film: Film) -> dict[str, float]:
+    """Return a film's angles: of a lateral one if the corners reach above the thorax."""
+    if levels == LEVELS_OF[AP]:
+        found = challenge_angles(corners, film.height_px)
+        return {"major": found.major_deg, "upper": found.upper_deg, "lower": found.lower_deg}
+    spacing = film.spacing_mm or (film.pixel_aspect, 1.0)
+    side = sagittal_angles(dict(zip(levels, corners, strict=True)), spacing)
+    return {"kyphosis": side.kyphosis_deg or np.nan, "lordosis": side.lordosis_deg or np.nan}
+
+
+def _tilt(corners: Floats) -> Floats:
+    """Tilts (n,) in degrees, of both endplates together where both are there."""
+    plates = corners[:, [1, 3]] - corners[:, [0, 2]]
+    across = np.nanmean(plates, axis=1)
+    return np.asarray(np.degrees(np.arctan2(across[:, 1], np.abs(across[:, 0]))))
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -98,15 +110,16 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     good = [row for row in rows if "failed" not in row]
     if not good:
         return {"films": len(rows), "failures": len(rows)}
-    ours = np.array([row["angles"] for row in good])
-    truth = np.array([row["truth"] for row in good])
+    names = list(good[0]["truth"])
+    ours, truth = (
+        np.array([[row[part][name] for name in names] for row in good])
+        for part in ("angles", "truth")
+    )
     away = np.abs(ours - truth)
-    result = {
-        "films": len(rows),
-        "failures": len(rows) - len(good),
-        "smape_percent": float(100 * (away.sum(1) / (ours + truth).sum(1)).mean()),
-    }
-    result |= {f"{name}_mae_deg": float(away[:, n].mean()) for n, name in enumerate(_ANGLES)}
+    result = {"films": len(rows), "failures": len(rows) - len(good)}
+    if "major" in names:
+        result["smape_percent"] = float(100 * (away.sum(1) / (ours + truth).sum(1)).mean())
+    result |= {f"{name}_mae_deg": float(away[:, n].mean()) for n, name in enumerate(names)}
     result["landmark_widths"] = float(np.mean([row["landmark"] for row in good]))
     result["tilt_mae_deg"] = float(np.mean([row["tilt"] for row in good]))
     result["seconds"] = float(np.median([row["seconds"] for row in good]))
@@ -125,10 +138,14 @@ def card_results(rows: Sequence[Mapping[str, Any]], data: str) -> list[dict[str,
 
 
 def evaluate_fold(
-    data: Path | str, models: str | None, fold: int, progress: Progress | None = None
+    data: Path | str,
+    models: str | None,
+    fold: int,
+    progress: Progress | None = None,
+    view: str = AP,
 ) -> dict[str, float]:
     """Measure weights on the films of a fold that they were not trained on."""
     from ..training.films import split
 
-    _, kept = split(film_cases(Path(data)), fold)
-    return summary(score_films(kept, models, progress or Progress()))
+    _, kept = split(film_cases(Path(data), view), fold)
+    return summary(score_films(kept, models, progress or Progress(), view=view))

@@ -1,8 +1,9 @@
-"""Corners of T1–L5 on a frontal film: find the vertebrae, then look at each one closely.
+"""Corners of the vertebrae on a film: find the vertebrae, then look at each one closely.
 
 The U-Net with heatmaps and the soft-argmax of paper p. 39, and the chain of vertebrae of the
 challenge's landmark systems (Yi et al. 2020: centres, then corners), trained on public films. One
-small network says on the whole film where each of the 17 vertebrae may lie; dynamic programming
+small network says on the whole film where each vertebra may lie (T1–L5 from the front, C2–S1 from
+the side; each view has networks of its own); dynamic programming
 chooses the places that together make a spine, so every film gets an answer. A second network looks
 at each vertebra in a window turned along the spine and puts out its four corners; a second look
 from there corrects the first. docs/cobb-landmarks.md says where this fails.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +22,20 @@ from numpy.typing import NDArray
 from spineseg.errors import InputError, WeightsError
 from spineseg.io.films import Film
 from spineseg.methods import film_checks
-from spineseg.methods.film_chain import LEVELS, Frames, best_chain, frames_of, smoothed
+from spineseg.methods.film_chain import LEVELS_OF, Frames, best_chain, frames_of, smoothed
 from spineseg.methods.film_heat import expectation, mass_near
 from spineseg.methods.film_picture import Picture, prepare, sample
-from spineseg.methods.film_result import AP, FilmResult
+from spineseg.methods.film_result import AP, LATERAL, FilmResult
 from spineseg.methods.film_windows import MIRRORED, canvas_image, window_points, with_level
 from spineseg.progress import Progress
+from spineseg.weights import card_path
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["MODEL", "Found", "Settings", "find", "fit", "predict"]
+__all__ = ["MODELS", "MODEL_OF", "Found", "Settings", "find", "fit", "predict"]
 
 Floats = NDArray[np.float64]
 
-MODEL = "cobb-landmarks"
+MODEL_OF = {AP: "cobb-landmarks", LATERAL: "cobb-lateral"}
+MODELS = tuple(MODEL_OF.values())
 _REACH = 0.12  # of a width: probability farther off than this from a corner speaks against it
 _RIGHT = 0.35  # mean probability of the chain's places from which on a film is taken as it lies
 _BETTER = 0.2  # by which another way of lying must be more likely to be preferred
@@ -53,6 +53,8 @@ class Settings:
         "cpu", "cuda"; None takes CUDA where it is present.
     models : str or None
         Folder of the trained network, if not the package's own.
+    view : str or None
+        "ap" or "lateral"; None takes what the file says, else what the film looks more like.
     looks : int
         How often each vertebra is looked at, each time from where the last look put it.
     mirror : bool
@@ -63,11 +65,14 @@ class Settings:
 
     device: str | None = None
     models: str | None = None
+    view: str | None = None
     looks: int = 2
     mirror: bool = True
     stiffness: float = 0.003
 
     def __post_init__(self) -> None:
+        if self.view not in (None, *MODEL_OF):
+            raise ValueError(f"view must be {AP} or {LATERAL}")
         if not 1 <= self.looks <= 5:
             raise ValueError("looks must be from 1 to 5")
         if self.stiffness < 0:
@@ -80,9 +85,9 @@ class Found:
 
     Attributes
     ----------
-    chain : (17, 2)
+    chain : (n, 2)
         Centres, (x, y) on the prepared film.
-    seen : (17,)
+    seen : (n,)
         Probability that a vertebra's centre lies there.
     """
 
@@ -102,13 +107,23 @@ def fit(data: Any, settings: Any, progress: Progress) -> Any:
     return train(data, settings, progress)
 
 
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """A film as one view's network sees it best: how it was turned, and what was found."""
+
+    view: str
+    network: Any
+    turn: film_checks.Turn
+    found: Found
+
+
 def predict(film: Film, settings: Settings, progress: Progress) -> FilmResult:
-    """Find the corners of T1–L5.
+    """Find the corners of T1–L5 from the front, or of C2–S1 from the side.
 
     Parameters
     ----------
     film : Film
-        Frontal, of the whole thoracic and lumbar spine.
+        Of the whole spine.
     settings : Settings
     progress : Progress
         Its token cancels.
@@ -116,55 +131,84 @@ def predict(film: Film, settings: Settings, progress: Progress) -> FilmResult:
     Returns
     -------
     FilmResult
-        All 17 levels; those that are not seen have a low confidence and a warning.
+        All levels of the view; those that are not seen have a low confidence and a warning.
 
     Raises
     ------
     InputError
-        Nothing on the film looks like a spine from the front, whichever way it is turned.
+        Nothing on the film looks like a spine, whichever way it is turned.
     WeightsError
         The trained network is missing or damaged.
     """
     began = time.perf_counter()
-    progress("film", 0.0, "loading the network")
-    network = load(settings.models, settings.device)
-    loaded = time.perf_counter()
-    progress("film", 0.2, "finding the vertebrae")
+    progress("film", 0.0, "finding the vertebrae")
     picture = prepare(film)
-    turn, found = _upright(network, picture, settings, progress)
-    if found.score < _NOTHING:
+    sights = [_sight(view, picture, settings, progress) for view in _views(film, settings)]
+    sight = max(sights, key=lambda one: one.found.score)
+    if sight.found.score < _NOTHING:
+        seen = "from the side" if settings.view == LATERAL else "from the front"
         raise InputError(
-            f"No spine is seen from the front on {film.name}.",
-            "Use an AP or PA film of the whole thoracic and lumbar spine, upright.",
+            f"No spine is seen {seen} on {film.name}.",
+            "Use an AP or PA film of the whole thoracic and lumbar spine, or a lateral one of the "
+            "whole spine, upright.",
         )
-    shown = turn.apply(picture)
     looked = time.perf_counter()
     progress("film", 0.5, "looking at each vertebra")
-    corners, sure = look(network, shown, found.chain, settings)
-    confidence = np.clip(found.seen * sure, 0.0, 1.0)
-    corners = smoothed(
+    corners, confidence = _corners(sight, picture, settings)
+    warnings = film_checks.warnings_of(
+        film, picture, corners, confidence, sight.turn, sight.found.score, sight.view
+    )
+    ended = time.perf_counter()
+    progress("film", 1.0, "corners found")
+    return FilmResult(
+        levels=LEVELS_OF[sight.view],
+        corners_px=picture.to_film(sight.turn.back(corners, picture)),
+        confidence=tuple(round(float(c), 3) for c in confidence),
+        view=sight.view,
+        warnings=warnings,
+        settings=asdict(settings),
+        timings={"find": looked - began, "corners": ended - looked},
+        models=(MODEL_OF[sight.view],),
+    )
+
+
+def _views(film: Film, settings: Settings) -> list[str]:
+    """Return the views that a film may be of: the one that is known, or all that have weights."""
+    known = settings.view or film.view
+    if known in MODEL_OF:
+        return [str(known)]
+    there = [view for view in MODEL_OF if card_path(MODEL_OF[view], settings.models).exists()]
+    return there or [AP]
+
+
+def _corners(sight: Sight, picture: Picture, settings: Settings) -> tuple[Floats, Floats]:
+    """Corners (n, 4, 2) on the turned picture, NaN where there are none, and confidence (n,)."""
+    known = known_corners(sight.view)
+    shown = sight.turn.apply(picture)
+    corners, sure = look(sight.network, shown, sight.found.chain, settings, known)
+    confidence = np.clip(sight.found.seen * sure, 0.0, 1.0)
+    # An endplate that is not asked for (the sacrum's lower one) lies on the other for smoothing.
+    corners = np.where(known[..., None], corners, corners[:, [2, 3, 0, 1]])
+    smooth = smoothed(
         corners.reshape(len(corners), -1),
         np.maximum(confidence, _LEAST_WEIGHT),
         settings.stiffness,
     ).reshape(corners.shape)
-    warnings = film_checks.warnings_of(film, picture, corners, confidence, turn, found.score)
-    ended = time.perf_counter()
-    progress("film", 1.0, "corners found")
-    return FilmResult(
-        levels=LEVELS,
-        corners_px=picture.to_film(turn.back(corners, picture)),
-        confidence=tuple(round(float(c), 3) for c in confidence),
-        view=AP,
-        warnings=warnings,
-        settings=asdict(settings),
-        timings={"load": loaded - began, "find": looked - loaded, "corners": ended - looked},
-        models=(MODEL,),
-    )
+    smooth[~known] = np.nan
+    return smooth, confidence
+
+
+def known_corners(view: str) -> NDArray[np.bool_]:
+    """Return which corners (n, 4) are looked for: all but C2's upper and S1's lower endplate."""
+    known = np.ones((len(LEVELS_OF[view]), 4), dtype=bool)
+    if view == LATERAL:
+        known[0, :2] = known[-1, 2:] = False
+    return known
 
 
 @lru_cache(maxsize=2)
-def load(models: str | None, device: str | None) -> Any:
-    """Build the trained networks, once for a run.
+def load(models: str | None, device: str | None, view: str = AP) -> Any:
+    """Build the trained networks of a view, once for a run.
 
     Raises
     ------
@@ -177,7 +221,8 @@ def load(models: str | None, device: str | None) -> Any:
     from spineseg.networks.film_unet import FilmNetworks
     from spineseg.weights import load_card, load_state
 
-    card, state = load_card(MODEL, models), load_state(MODEL, models)
+    name = MODEL_OF[view]
+    card, state = load_card(name, models), load_state(name, models)
     try:
         if card.architecture["name"] != FilmNetworks.__name__:
             raise ValueError(f"unknown architecture {card.architecture['name']}")
@@ -185,7 +230,7 @@ def load(models: str | None, device: str | None) -> Any:
         network.load_state_dict(state)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise WeightsError(
-            f"The card of model {MODEL!r} does not describe its weights.",
+            f"The card of model {name!r} does not describe its weights.",
             "Install SpineSeg again, or train the model with the command on its card.",
             str(error),
         ) from error
@@ -194,21 +239,27 @@ def load(models: str | None, device: str | None) -> Any:
     return network.to(choose_device(device), memory_format=layout)  # type: ignore[call-overload]
 
 
-def _upright(
-    network: Any, picture: Picture, settings: Settings, progress: Progress
-) -> tuple[film_checks.Turn, Found]:
+def _sight(view: str, picture: Picture, settings: Settings, progress: Progress) -> Sight:
     """Find the spine on the film as it lies; where it is not seen, turned or as a negative."""
+    network = load(settings.models, settings.device, view)
     straight = film_checks.Turn()
-    best, found = straight, find(network, picture, settings.mirror)
+    # A lateral film's mirror image is another film: the patient faces the other way.
+    mirror = settings.mirror and view == AP
+    best, found = straight, find(network, picture, mirror)
+    if view == LATERAL:
+        facing = film_checks.Turn(mirrored=True)
+        other = find(network, facing.apply(picture), mirror)
+        if other.score > found.score:
+            best, found = facing, other
     if found.score >= _RIGHT:
-        return best, found
+        return Sight(view, network, best, found)
     least = found.score + _BETTER
-    for turn in film_checks.TURNS:
-        progress("film", 0.4, "trying the film turned")
+    for turn in film_checks.turns(view == LATERAL):
+        progress("film", 0.3, "trying the film turned")
         other = find(network, turn.apply(picture), mirror=False)
         if other.score >= max(least, _RIGHT, found.score):
             best, found = turn, other
-    return best, found
+    return Sight(view, network, best, found)
 
 
 def find(network: Any, picture: Picture, mirror: bool = True) -> Found:
@@ -242,16 +293,25 @@ def find(network: Any, picture: Picture, mirror: bool = True) -> Found:
 
 
 def look(
-    network: Any, picture: Picture, chain: Floats, settings: Settings
+    network: Any,
+    picture: Picture,
+    chain: Floats,
+    settings: Settings,
+    known: NDArray[np.bool_] | None = None,
 ) -> tuple[Floats, Floats]:
-    """Find the corners (n, 4, 2) along a chain (n, 2), and how sure each vertebra's are (n,)."""
+    """Find the corners (n, 4, 2) along a chain (n, 2), and how sure each vertebra's are (n,).
+
+    `known` (n, 4) says which are looked for; the others mean nothing.
+    """
+    weight = (np.ones((len(chain), 4)) if known is None else known)[..., None]
     ratio = network.width.cpu().numpy().astype(np.float64)
     corners, sure = np.zeros((len(chain), 4, 2)), np.zeros(len(chain))
     for _ in range(settings.looks):
         frames = frames_of(chain, ratio)
-        local, sure = _one_look(network, picture, frames, settings.mirror)
+        local, each = _one_look(network, picture, frames, settings.mirror)
         corners = frames.to_picture(local)
-        chain = corners.mean(axis=1)
+        chain = (corners * weight).sum(axis=1) / weight.sum(axis=1)
+        sure = (each * weight[..., 0]).sum(axis=1) / weight[..., 0].sum(axis=1)
     return corners, sure
 
 
@@ -261,16 +321,18 @@ def _one_look(
     import torch
 
     device = next(network.parameters()).device
-    windows = with_level(sample(picture, window_points(frames)), np.arange(len(frames.center)))
+    count = len(frames.center)
+    windows = with_level(sample(picture, window_points(frames)), np.arange(count), count)
     both = torch.cat([windows, windows.flip(-1)]) if mirror else windows
     with torch.inference_mode():
         maps = network.corners(both.to(device, memory_format=torch.channels_last)).float().cpu()
         points = expectation(maps)
-        sure = mass_near(maps, points, _REACH).mean(dim=1)
+        sure = mass_near(maps, points, _REACH)
     if mirror:
         one, other = points.chunk(2)
         other = other[:, MIRRORED] * torch.tensor([-1.0, 1.0])
         points = (one + other) / 2
-        apart = (one - other).norm(dim=-1).mean(dim=1)
-        sure = torch.stack(sure.chunk(2)).mean(0) * torch.exp(-apart / _REACH)
+        apart = (one - other).norm(dim=-1)
+        straight, flipped = sure.chunk(2)
+        sure = (straight + flipped[:, MIRRORED]) / 2 * torch.exp(-apart / _REACH)
     return points.numpy().astype(np.float64), sure.numpy().astype(np.float64)

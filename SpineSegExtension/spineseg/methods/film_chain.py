@@ -1,4 +1,4 @@
-"""From maps to a chain of 17 vertebrae, and from a chain to the windows round each one.
+"""From maps to a chain of vertebrae, and from a chain to the windows round each one.
 
 Positions are (x, y) in pixels, y down.
 """
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from spineseg.labels import USUAL_VERTEBRAE
+from spineseg.labels import SACRUM, USUAL_VERTEBRAE
+from spineseg.methods.film_result import AP, LATERAL
 
-__all__ = ["LEVELS", "Frames", "best_chain", "frames_of", "smoothed"]
+__all__ = ["LEVELS", "LEVELS_OF", "Frames", "best_chain", "frames_of", "smoothed"]
 
 Floats = NDArray[np.float64]
 
@@ -21,6 +22,11 @@ LEVELS: tuple[str, ...] = tuple(
     level.name for level in USUAL_VERTEBRAE if level.region in ("thoracic", "lumbar")
 )
 """The 17 vertebrae that a frontal film of the spine shows, from the top."""
+LEVELS_OF: dict[str, tuple[str, ...]] = {
+    AP: LEVELS,
+    LATERAL: (*(level.name for level in USUAL_VERTEBRAE if level.name != "C1"), SACRUM.name),
+}
+"""What is looked for on a film of each view; of C2 the lower endplate, of the sacrum the upper."""
 
 _PEAKS = 8  # candidates kept for each vertebra
 _SPREAD = 0.22  # of the logarithm of a distance between neighbours about its mean

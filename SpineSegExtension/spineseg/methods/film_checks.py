@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spineseg.io.films import Film
-from spineseg.methods.film_chain import LEVELS
+from spineseg.methods.film_chain import LEVELS_OF
 from spineseg.methods.film_picture import Picture
-from spineseg.methods.film_result import LATERAL
+from spineseg.methods.film_result import AP, LATERAL
 
-__all__ = ["DOUBTFUL", "TURNS", "Turn", "rod_score", "warnings_of"]
+__all__ = ["DOUBTFUL", "Turn", "rod_score", "turns", "warnings_of"]
 
 Floats = NDArray[np.float64]
 
@@ -39,26 +39,34 @@ class Turn:
         Anticlockwise.
     negative : bool
         Whether bright and dark have to change places.
+    mirrored : bool
+        Whether left and right have to change places, after the turn.
     """
 
     quarters: int = 0
     negative: bool = False
+    mirrored: bool = False
 
     def apply(self, picture: Picture) -> Picture:
         """Return the picture turned."""
         turned = picture.turned(self.quarters) if self.quarters else picture
+        turned = turned.mirrored() if self.mirrored else turned
         return turned.negative() if self.negative else turned
 
     def back(self, points: Floats, picture: Picture) -> Floats:
         """Move points (…, 2) of the turned picture to where they lie on `picture`."""
         rows, columns = picture.array.shape
         x, y = points[..., 0], points[..., 1]
+        if self.mirrored:
+            x = (rows if self.quarters % 2 else columns) - 1 - x
         moved = [(x, y), (columns - 1 - y, x), (columns - 1 - x, rows - 1 - y), (y, rows - 1 - x)]
         return np.stack(moved[self.quarters % 4], axis=-1)
 
 
-TURNS = tuple(Turn(q, n) for n in (False, True) for q in range(4) if q or n)
-"""Every other way in which a film may lie."""
+def turns(mirrored: bool = False) -> list[Turn]:
+    """Return every other way in which a film may lie, mirrored ones too where asked for."""
+    facings = (False, True) if mirrored else (False,)
+    return [Turn(q, n, m) for n in (False, True) for q in range(4) for m in facings if q or n]
 
 
 def warnings_of(
@@ -68,6 +76,7 @@ def warnings_of(
     confidence: Floats,
     turn: Turn,
     score: float,
+    view: str = AP,
 ) -> tuple[str, ...]:
     """Say what makes a result doubtful.
 
@@ -76,18 +85,19 @@ def warnings_of(
     film : Film
     original : Picture
         The film prepared, as it lies.
-    corners : (17, 4, 2)
-        On the prepared film once it is turned upright.
-    confidence : (17,)
+    corners : (n, 4, 2)
+        On the prepared film once it is turned upright; NaN where an endplate is not looked for.
+    confidence : (n,)
     turn : Turn
         What was done to make it upright.
     score : float
         Mean probability that the places are vertebrae.
+    view : {"ap", "lateral"}
+        As which it was measured.
     """
+    levels = LEVELS_OF[view]
     picture = turn.apply(original)
     found = []
-    if film.view == LATERAL:
-        found.append("The file says that this is a lateral film; it was measured as a frontal one.")
     if turn.quarters:
         found.append(
             f"The film {_LYING[turn.quarters]}; it was turned to be measured. Give it upright."
@@ -95,18 +105,19 @@ def warnings_of(
     if turn.negative:
         found.append("The film is a negative, with bone dark; it was turned over to be measured.")
     if score < _STRANGE:
+        kind, other = ("lateral", "frontal") if view == LATERAL else ("frontal", "lateral")
         found.append(
-            "This hardly looks like a frontal film of the whole spine (a lateral film, another "
+            f"This hardly looks like a {kind} film of the whole spine (a {other} film, another "
             "part of the body or a photograph?); do not trust the angles."
         )
-    doubtful = [level for level, c in zip(LEVELS, confidence, strict=True) if c < DOUBTFUL]
+    doubtful = [level for level, c in zip(levels, confidence, strict=True) if c < DOUBTFUL]
     if doubtful:
         found.append(f"Unsure where the endplates are: {', '.join(doubtful)}. Check them.")
-    cut = [LEVELS[n] for n in (0, -1) if _cut_off(corners[n], picture)]
+    cut = [levels[n] for n in (0, -1) if _cut_off(corners[n], picture)]
     if cut:
         found.append(f"The film ends at {' and '.join(cut)}; that end may be cut off.")
     on_film = original.to_film(turn.back(corners, original))
-    if rod_score(film, on_film, turn.negative) > _METAL:
+    if view == AP and rod_score(film, on_film, turn.negative) > _METAL:
         found.append(
             "There may be implants in the spine; they can hide endplates. Check the lines."
         )

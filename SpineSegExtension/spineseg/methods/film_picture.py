@@ -65,6 +65,10 @@ class Picture:
         """Return the picture turned anticlockwise by quarters, with square pixels at one scale."""
         return Picture(np.ascontiguousarray(np.rot90(self.array, quarters)), self.scale)
 
+    def mirrored(self) -> Picture:
+        """Return the picture with left and right changed over."""
+        return Picture(np.ascontiguousarray(self.array[:, ::-1]), self.scale)
+
     def negative(self) -> Picture:
         """Return the picture with bright and dark changed over."""
         return Picture((2 * GREY - self.array.astype(np.int16)).astype(np.uint8), self.scale)

@@ -42,9 +42,12 @@ def window_points(frames: Frames, size: int = WINDOW) -> Floats:
     return frames.to_picture(np.broadcast_to(np.stack([across, along], axis=-1), shape))
 
 
-def with_level(windows: Tensor, level: NDArray[np.int64]) -> Tensor:
-    """Add a second channel that says which vertebra (0 for T1) a window (n, 1, y, x) is on."""
+def with_level(windows: Tensor, level: NDArray[np.int64], count: int) -> Tensor:
+    """Add a second channel that says which of `count` levels a window (n, 1, y, x) is on.
+
+    −1 is the uppermost (0), 1 the lowest.
+    """
     import torch
 
-    value = torch.as_tensor(level / 8.0 - 1.0, dtype=torch.float32)
+    value = torch.as_tensor(level * (2.0 / (count - 1)) - 1.0, dtype=torch.float32)
     return torch.cat([windows, value[:, None, None, None].expand_as(windows)], dim=1)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from .click_unet import click_unet
 
-VERTEBRAE = 17
 #: Cells of the output per pixel of the input.
 FIND_STRIDE, CORNER_STRIDE = 4, 2
 
@@ -42,15 +41,16 @@ class FilmNetworks(nn.Module):
     Parameters
     ----------
     find_filters, corner_filters : channels of each level, finest first
+    vertebrae : how many are looked for, n
 
     Attributes
     ----------
-    find : (N, 1, y, x) → (N, 18, y/4, x/4): for each of the 17 vertebrae T1–L5 a map whose softmax
-        is where its centre lies; last, the logit that any vertebra's centre lies there
+    find : (N, 1, y, x) → (N, n + 1, y/4, x/4): for each vertebra a map whose softmax is where its
+        centre lies; last, the logit that any vertebra's centre lies there
     corners : (N, 2, y, x), picture and level → (N, 4, y/2, x/2): maps of the corners upper left,
         upper right, lower left, lower right
-    pitch : (16,) distance from one vertebra's centre to the next, as a fraction of their mean
-    width : (17,) of a vertebra, as a fraction of the distance to its neighbours
+    pitch : (n − 1,) distance from one vertebra's centre to the next, as a fraction of their mean
+    width : (n,) of a vertebra, as a fraction of the distance to its neighbours
     """
 
     pitch: Tensor
@@ -60,9 +60,10 @@ class FilmNetworks(nn.Module):
         self,
         find_filters: Sequence[int] = (32, 64, 96, 128, 160),
         corner_filters: Sequence[int] = (24, 48, 64, 96),
+        vertebrae: int = 17,
     ) -> None:
         super().__init__()
-        self.find = click_unet(_params(1, VERTEBRAE + 1, find_filters, FIND_STRIDE))
+        self.find = click_unet(_params(1, vertebrae + 1, find_filters, FIND_STRIDE))
         self.corners = click_unet(_params(2, 4, corner_filters, CORNER_STRIDE))
-        self.register_buffer("pitch", torch.ones(VERTEBRAE - 1))
-        self.register_buffer("width", torch.ones(VERTEBRAE))
+        self.register_buffer("pitch", torch.ones(vertebrae - 1))
+        self.register_buffer("width", torch.ones(vertebrae))

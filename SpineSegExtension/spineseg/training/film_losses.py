@@ -18,9 +18,10 @@ PLACE_WEIGHT = 15.0
 
 
 def gaussians(cells: Tensor, rows: int, columns: int, spread: float) -> Tensor:
-    """Gaussians (N, n, rows, columns) of height 1 round cells (N, n, 2), (x, y)."""
+    """Gaussians (N, n, rows, columns) of height 1 round cells (N, n, 2), (x, y); 0 round NaN."""
     import torch
 
+    cells = cells.nan_to_num(-100.0 * spread)
     x = torch.arange(columns, device=cells.device) - cells[..., :1]
     y = torch.arange(rows, device=cells.device) - cells[..., 1:]
     x, y = (torch.exp(-0.5 * (a / spread) ** 2) for a in (x, y))
@@ -38,9 +39,9 @@ def place_loss(logits: Tensor, target: Tensor) -> Tensor:
 def film_loss(network: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """Loss of both networks, and its parts.
 
-    The batch has ``canvas`` (F, 1, y, x), ``cells`` (F, 17, 2) with the centres in cells of the
+    The batch has ``canvas`` (F, 1, y, x), ``cells`` (F, n, 2) with the centres in cells of the
     output, ``right`` (F,), 0 where the film is wrong on purpose, ``windows`` (N, 2, y, x) and
-    ``local`` (N, 4, 2) with the corners in widths from the window's middle.
+    ``local`` (N, 4, 2) with the corners in widths from the window's middle, NaN where unknown.
     """
     import torch
     import torch.nn.functional as F  # noqa: N812
@@ -61,10 +62,15 @@ def film_loss(network: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     cells = (local + 1) * (size / 2) - 0.5
     heat = place_loss(maps, gaussians(cells, size, size, CORNER_SPREAD)).mean()
     points = expectation(maps)
+    # A corner that is not known costs nothing.
+    local = torch.where(local.isnan(), points.detach(), local)
     off = F.smooth_l1_loss(points, local, beta=0.02)
-    # What is measured: the direction from the left corners' middle to that of the right ones.
+    # What is measured: the direction from the left corners' middle to that of the right ones, and
+    # on lateral films that of each endplate.
     across, wanted = (p[:, [1, 3]].mean(1) - p[:, [0, 2]].mean(1) for p in (points, local))
+    plates, level = (p[:, [1, 3], 1] - p[:, [0, 2], 1] for p in (points, local))
     tilt = F.smooth_l1_loss(across[:, 1], wanted[:, 1], beta=0.02)
+    tilt = tilt + 0.5 * F.smooth_l1_loss(plates, level, beta=0.02)
     loss = find + 5.0 * seen + heat + PLACE_WEIGHT * (off + tilt)
     with torch.no_grad():
         error = (points - local).norm(dim=-1).mean()

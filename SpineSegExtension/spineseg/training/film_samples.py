@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..methods.film_chain import Frames, frames_of
 from ..methods.film_picture import CANVAS, Picture, canvas_scale, sample
 from ..methods.film_windows import MIRRORED, window_points, with_level
-from .film_data import FilmItem
+from .film_data import FilmItem, centres_of
 
 if TYPE_CHECKING:
     import torch
@@ -82,9 +82,12 @@ def draw_bend(centers: Floats, rows: int, rng: np.random.Generator) -> Bend:
 
 
 def canvas_sample(
-    item: FilmItem, rng: np.random.Generator, plain: bool = False
+    item: FilmItem, rng: np.random.Generator, plain: bool = False, mirrored: bool = True
 ) -> tuple[torch.Tensor, Floats]:
-    """A film on the canvas, warped at random: float32 (1, rows, columns), and corners on it."""
+    """A film on the canvas, warped at random: float32 (1, rows, columns), and corners on it.
+
+    Half are mirrored, unless `mirrored` is off: which way a patient faces must be seen.
+    """
     scale, offset = canvas_scale(item.picture)
     corners = item.corners * scale + offset
     rows, columns = CANVAS
@@ -94,9 +97,9 @@ def canvas_sample(
     if not plain:
         matrix = _matrix(rng, _TURN_DEG, _SCALE, _STRETCH)
         move = rng.uniform(-_SHIFT, _SHIFT, 2) * np.array([columns, rows])
-        mirror = bool(rng.random() < 0.5)
+        mirror = bool(rng.random() < 0.5) and mirrored
         if rng.random() < 0.7:
-            bend = draw_bend(corners.mean(axis=1), rows, rng)
+            bend = draw_bend(centres_of(corners), rows, rng)
     if mirror:
         matrix = matrix @ np.diag([-1.0, 1.0])
     grid = np.stack(
@@ -134,7 +137,7 @@ def _dense(nodes: Floats) -> Floats:
 
 def jittered_frames(item: FilmItem, ratio: Floats, rng: np.random.Generator) -> Frames:
     """The windows along a film's chain, as far off as a found chain may be."""
-    centers = item.corners.mean(axis=1)
+    centers = centres_of(item.corners)
     exact = frames_of(centers, ratio)
     noise = rng.normal(0, 0.07, centers.shape) * exact.width[:, None]
     frames = frames_of(centers + noise, ratio)
@@ -154,7 +157,7 @@ def window_samples(
     chosen = Frames(*(a[which] for a in (frames.center, frames.right, frames.down, frames.width)))
     image = sample(item.picture, window_points(chosen))
     local = chosen.to_local(item.corners[which])
-    both = with_level(image, which)
+    both = with_level(image, which, len(item.corners))
     flip = rng.random(len(which)) < 0.5
     for n in np.flatnonzero(flip):
         both[n] = both[n].flip(-1)
@@ -184,14 +187,15 @@ def altered(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 def with_metal(item: FilmItem, rng: np.random.Generator) -> FilmItem:
     """Draw two rods with screws over some vertebrae, as after a fusion."""
-    first = int(rng.integers(0, 12))
-    last = int(rng.integers(first + 3, 17))
+    count = len(item.corners)
+    first = int(rng.integers(0, count - 5))
+    last = int(rng.integers(first + 3, count))
     array = item.picture.array.copy()
     thick = rng.uniform(2.0, 4.5)
     for side, (upper, lower) in (("left", (0, 2)), ("right", (1, 3))):
         part = item.corners[first : last + 1]
-        edge = part[:, [upper, lower]].mean(axis=1)
-        middle = part.mean(axis=1)
+        edge = centres_of(part[:, [upper, lower]])
+        middle = centres_of(part)
         rod = middle + (edge - middle) * rng.uniform(0.3, 0.8)
         along = np.linspace(0, len(rod) - 1, 40 * len(rod))
         line = np.stack([np.interp(along, np.arange(len(rod)), rod[:, a]) for a in (0, 1)], axis=1)

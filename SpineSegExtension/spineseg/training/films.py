@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..io.film_tables import FilmTruth
+from ..methods.cobb_landmarks import MODEL_OF
+from ..methods.film_chain import LEVELS_OF
 from ..methods.film_picture import Picture
+from ..methods.film_result import AP, LATERAL
 from ..progress import Progress
-from .film_data import FOLDS, FilmCase, FilmItem, film_cases, folds_of, proportions, read_items
+from .film_data import FOLDS, FilmItem, centres_of, film_cases, folds_of, proportions, read_items
 from .film_data import wrong_films as read_wrong
 from .film_samples import altered, canvas_sample, window_samples, with_metal, wrong_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Name of the training's folder in the output folder.
-FOLDER = "cobb-landmarks"
 _METAL, _WRONG = 0.12, 0.08  # shares of the films with drawn implants, and turned or negative
 
 
@@ -38,6 +40,11 @@ class FilmTraining:
     fold : int or None
         The films of this fold, 0 to 4, are kept aside and measured on afterwards; None learns
         from all.
+    view : {"ap", "lateral"}
+        Which films to learn from; each view has networks of its own.
+    digital : Path or None
+        Folder with further films, rendered from digital patients; they are learned from in every
+        fold, and make up `digital_share` of what is shown.
     films, windows : int
         Films a step, and windows of each.
     rate : float
@@ -50,6 +57,9 @@ class FilmTraining:
 
     hours: float = 1.25
     fold: int | None = None
+    view: str = AP
+    digital: Path | None = None
+    digital_share: float = 0.5
     films: int = 4
     windows: int = 8
     rate: float = 2e-3
@@ -60,13 +70,15 @@ class FilmTraining:
     corner_filters: tuple[int, ...] = (24, 48, 64, 96)
 
     def __post_init__(self) -> None:
+        if self.view not in LEVELS_OF:
+            raise InputError(f"There is no view “{self.view}”.", f"Choose {AP} or {LATERAL}.")
         if self.fold is not None and not 0 <= self.fold < FOLDS:
             raise InputError(
                 f"There is no fold {self.fold}.", f"Choose one from 0 to {FOLDS - 1}, or none."
             )
 
 
-def split(cases: Sequence[FilmCase], fold: int | None) -> tuple[list[FilmCase], list[FilmCase]]:
+def split(cases: Sequence[FilmTruth], fold: int | None) -> tuple[list[FilmTruth], list[FilmTruth]]:
     """Return the films to learn from and those kept aside."""
     if fold is None:
         return list(cases), []
@@ -83,8 +95,10 @@ class FilmBatches:
     items : sequence of FilmItem
     wrong : sequence of Picture
         Films of another view.
-    ratio : (17,)
+    ratio : (n,)
         Widths of `proportions`.
+    digital : sequence of FilmItem
+        Rendered films.
     """
 
     def __init__(
@@ -94,8 +108,10 @@ class FilmBatches:
         ratio: Any,
         settings: FilmTraining,
         rank: int = 0,
+        digital: Sequence[FilmItem] = (),
     ) -> None:
         self.items, self.wrong, self.ratio = list(items), list(wrong), np.asarray(ratio)
+        self.digital = list(digital)
         self.settings, self.rank = settings, rank
 
     def batch(self, step: int) -> dict[str, Tensor]:
@@ -105,17 +121,18 @@ class FilmBatches:
         from ..networks.film_unet import FIND_STRIDE
 
         rng = np.random.default_rng([self.settings.seed, self.rank, step])
-        chosen = rng.choice(len(self.items), self.settings.films)
         canvases, cells, right, windows, local = [], [], [], [], []
-        for n in chosen:
-            item = self.items[n]
+        for _ in range(self.settings.films):
+            rendered = self.digital and rng.random() < self.settings.digital_share
+            among = self.digital if rendered else self.items
+            item = among[int(rng.integers(len(among)))]
             if rng.random() < _METAL:
                 item = with_metal(item, rng)
             is_right = rng.random() >= _WRONG
             shown = item if is_right else self._wrong(item, rng)
-            canvas, corners = canvas_sample(shown, rng)
+            canvas, corners = canvas_sample(shown, rng, mirrored=self.settings.view == AP)
             canvases.append(altered(canvas, rng))
-            cells.append((corners.mean(axis=1) + 0.5) / FIND_STRIDE - 0.5)
+            cells.append((centres_of(corners) + 0.5) / FIND_STRIDE - 0.5)
             right.append(float(is_right))
             which = rng.choice(len(item.corners), self.settings.windows, replace=False)
             seen, at = window_samples(item, self.ratio, np.sort(which), rng)
@@ -144,6 +161,7 @@ def train(
     settings: FilmTraining,
     folder: Path,
     progress: Progress,
+    digital: Sequence[FilmItem] = (),
 ) -> tuple[dict[str, Tensor], int]:
     """Train both networks in a folder with a checkpoint; return the weights and the steps."""
     import torch
@@ -155,10 +173,10 @@ def train(
     torch.manual_seed(settings.seed)
     rank, _ = world()
     pitch, width = proportions(items)
-    network = FilmNetworks(settings.find_filters, settings.corner_filters)
+    network = FilmNetworks(settings.find_filters, settings.corner_filters, len(width))
     network.pitch.copy_(torch.as_tensor(pitch))
     network.width.copy_(torch.as_tensor(width))
-    batches = FilmBatches(items, wrong, width, settings, rank)
+    batches = FilmBatches(items, wrong, width, settings, rank, digital)
     loop = LoopSettings(
         hours=settings.hours, batch=settings.films, rate=settings.rate, seed=settings.seed
     )
@@ -194,16 +212,23 @@ def fit(
     known = {f.name for f in fields(FilmTraining)}
     settings = FilmTraining(**{k: v for k, v in options.items() if k in known and v is not None})
     output = Path(options["output"])
-    check_new(output, bool(options.get("resume")), FOLDER)
+    folder = MODEL_OF[settings.view]
+    check_new(output, bool(options.get("resume")), folder)
     if data is None:
         raise InputError("A film method learns from films.", "Name their folder with --data.")
-    learned, kept = split(film_cases(Path(data)), settings.fold)
+    learned, kept = split(film_cases(Path(data), settings.view), settings.fold)
     items = read_items(learned[: settings.first], progress.part(0.0, 0.03))
-    wrong = read_wrong(Path(data), progress.part(0.03, 0.04))
-    weights, steps = train(items, wrong, settings, output / FOLDER, progress.part(0.04, 0.98))
+    wrong = read_wrong(Path(data), settings.view, progress.part(0.03, 0.04))
+    digital: list[FilmItem] = []
+    if settings.digital is not None:
+        rendered = film_cases(Path(settings.digital), settings.view)
+        digital = read_items(rendered, progress.part(0.04, 0.05))
+    weights, steps = train(
+        items, wrong, settings, output / folder, progress.part(0.05, 0.98), digital
+    )
     if world()[0]:
         return []
     return export_films(
-        weights, settings, items, len(wrong), kept, steps, output / "models",
+        weights, settings, items, len(wrong), len(digital), kept, steps, output / "models",
         progress.part(0.98, 1.0),
     )  # fmt: skip
