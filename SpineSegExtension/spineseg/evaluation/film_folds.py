@@ -116,7 +116,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         for part in ("angles", "truth")
     )
     away = np.abs(ours - truth)
-    result = {"films": len(rows), "failures": len(rows) - len(good)}
+    result: dict[str, float] = {"films": len(rows), "failures": len(rows) - len(good)}
     if "major" in names:
         result["smape_percent"] = float(100 * (away.sum(1) / (ours + truth).sum(1)).mean())
     result |= {f"{name}_mae_deg": float(away[:, n].mean()) for n, name in enumerate(names)}
