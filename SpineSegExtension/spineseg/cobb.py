@@ -16,6 +16,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -129,10 +130,12 @@ def save_film(
     *,
     inputs: Collection[InputRecord] = (),
     overwrite: bool = False,
+    more: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Path:
     """Write what was measured on a film into a folder: all of it, or nothing.
 
-    ``result.json``, ``report.html`` with a picture, and ``run.json``.
+    ``result.json``, ``report.html`` with a picture, ``run.json``, and files that the caller has
+    (`more`, by name).
 
     Raises
     ------
@@ -160,7 +163,7 @@ def save_film(
 
         write_film_report(done.measurement, film, path, manifest)
 
-    return _save(content, report, manifest, folder, overwrite)
+    return _save(content, report, manifest, folder, overwrite, more)
 
 
 def save_spine(
@@ -172,6 +175,7 @@ def save_spine(
     title: str = "Segmentation",
     seconds: float = 0.0,
     overwrite: bool = False,
+    more: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Path:
     """Write what was measured in a label map into a folder: all of it, or nothing.
 
@@ -193,20 +197,22 @@ def save_spine(
 
         write_spine_report(angles, segmentation, path, manifest, title)
 
-    return _save(angles.to_json(), report, manifest, folder, overwrite)
+    return _save(angles.to_json(), report, manifest, folder, overwrite, more)
 
 
 def _save(
     content: Mapping[str, Any], report: Any, manifest: RunManifest, folder: str | Path,
-    overwrite: bool,
+    overwrite: bool, more: Mapping[str, bytes],
 ) -> Path:  # fmt: skip
     from spineseg.atomic import atomic_folder
 
-    target = check_folder(folder, overwrite, PARTS)
+    target = check_folder(folder, overwrite, (*PARTS, *more))
     with atomic_folder(target) as made:
         text = json.dumps(content, indent=1, ensure_ascii=False, default=plain, allow_nan=False)
         (made / RESULT).write_text(text + "\n", encoding="utf-8", newline="\n")
         report(made / REPORT)
+        for name, data in more.items():
+            (made / name).write_bytes(data)
         replace(manifest, outputs=output_hashes(made)).write(made / MANIFEST)
     return target
 

@@ -51,8 +51,11 @@ def _endplates(axes: Axes, measured: FilmMeasurement, corners: Floats) -> None:
         for plate in (UPPER, LOWER):
             line = row[list(plate)]
             axes.plot(line[:, 0], line[:, 1], color=_PLATE, linewidth=1.0)
-        side = np.nanmax(row[:, 0])
-        _write(axes, side + 0.15 * float(np.ptp(row[:, 0])), float(np.nanmean(row[:, 1])), level)
+        side, width = (
+            float(np.nanmax(row[:, 0])),
+            float(np.nanmax(row[:, 0]) - np.nanmin(row[:, 0])),
+        )
+        _write(axes, side + 0.15 * width, float(np.nanmean(row[:, 1])), level)
     for curve in measured.clinical.curves if measured.clinical else ():
         ends = corners[curve.upper_end, list(UPPER)], corners[curve.lower_end, list(LOWER)]
         for line in ends:

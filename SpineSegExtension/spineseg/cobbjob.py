@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from spineseg.cobb import (
     save_spine,
 )
 from spineseg.errors import InputError, SpineSegError
-from spineseg.io.films import find_films, is_film, read_film
+from spineseg.io.films import Film, find_films, is_film, read_film
 from spineseg.manifest import sha256_of
 from spineseg.measure.spine_angles import SpineAngles, measure_spine
 from spineseg.pipeline import LABELS, check_folder
 from spineseg.progress import Progress
+from spineseg.result import MeasureResult
 
-__all__ = ["CobbDone", "CobbJob", "Failed", "run_cobb"]
+__all__ = ["CobbDone", "CobbJob", "Failed", "measure", "run_cobb"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class CobbJob:
         Changes to that method's settings.
     overwrite : bool
         Replace files that were edited or made by others.
+    about : mapping
+        Of one film: fields of `spineseg.io.films.Film` that its file does not say.
     """
 
     source: str
@@ -50,6 +53,7 @@ class CobbJob:
     method: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,24 @@ def run_cobb(job: CobbJob, progress: Progress) -> CobbDone:
     return _label_map(source, output, job, progress)
 
 
+def measure(job: CobbJob, progress: Progress) -> MeasureResult:
+    """Do `run_cobb` for one film or label map, and return what a parent process has to know.
+
+    Raises
+    ------
+    SpineSegError
+        As `run_cobb` says; InputError also for a folder.
+    """
+    if Path(job.source).is_dir():
+        raise InputError(f"{job.source} is a folder.", "Name one film or label map.")
+    done = run_cobb(job, progress)
+    if done.angles is not None:
+        return MeasureResult({}, list(done.angles.warnings))
+    (film,) = done.films.values()
+    found = {**film.result.to_json(), "method": film.method}
+    return MeasureResult(found, list(film.measurement.warnings), film.result.timings)
+
+
 def _label_map(path: Path, output: Path, job: CobbJob, progress: Progress) -> CobbDone:
     check_folder(output, job.overwrite, PARTS)
     progress("read", 0.0, path.name)
@@ -128,12 +150,23 @@ def _label_map(path: Path, output: Path, job: CobbJob, progress: Progress) -> Co
 
 
 def _film(path: Path, output: Path, job: CobbJob, progress: Progress) -> FilmDone:
-    film = read_film(path)
+    film = _with(read_film(path), job.about)
     method_for_films(job.method)  # after the film: a file that is none is named as such
     done = measure_radiograph(film, job.method, progress.part(0.0, 0.9), job.settings)
     save_film(done, film, output, inputs=[sha256_of(path)], overwrite=job.overwrite)
     progress("save", 1.0)
     return done
+
+
+def _with(film: Film, about: Mapping[str, Any]) -> Film:
+    """Return a film with what is known of it besides; JSON's lists become tuples."""
+    if not about:
+        return film
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}
+    try:
+        return replace(film, **fields)
+    except TypeError as error:
+        raise InputError("What is said of the film is not valid.", "", repr(about)) from error
 
 
 def _folder(source: Path, output: Path, job: CobbJob, progress: Progress) -> CobbDone:

@@ -13,14 +13,9 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from spineseg import registry
-from spineseg.errors import (
-    CancelledError,
-    DependencyError,
-    InputError,
-    SpineSegError,
-)
+from spineseg.errors import CancelledError, DependencyError, InputError, SpineSegError
 from spineseg.progress import Progress
-from spineseg.result import SegmentationResult, TranslationResult
+from spineseg.result import MeasureResult, SegmentationResult, TranslationResult
 from spineseg.volume import Volume
 
 UPDATE = "update"
@@ -88,6 +83,7 @@ class SegmentJob:
             raise InputError(f"The job has unknown fields: {', '.join(sorted(unknown))}.")
         kinds: dict[str, Any] = {
             "settings": dict,
+            "about": dict,
             "parts": (list, type(None)),
             "series": (str, type(None)),
             "overwrite": bool,
@@ -156,7 +152,25 @@ class ThresholdJob(SegmentJob):
     needed: ClassVar[tuple[str, ...]] = ("scan", "output", "bodies")
 
 
-Result = SegmentationResult | TranslationResult
+@dataclass(frozen=True)
+class MeasureJob(SegmentJob):
+    """What `run_measure` needs; ``scan`` is a film, or a label map of vertebrae.
+
+    Attributes
+    ----------
+    method : str
+        For a film; empty for the default.
+    about : mapping
+        As in `spineseg.cobbjob.CobbJob`.
+    """
+
+    method: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    task: ClassVar[str] = registry.COBB
+
+
+Result = SegmentationResult | TranslationResult | MeasureResult
 
 
 @dataclass(frozen=True)
@@ -276,11 +290,22 @@ def run_threshold(job: SegmentJob, progress: Progress) -> Done:
     return _read_work_save(job, work, progress)
 
 
+def run_measure(job: SegmentJob, progress: Progress) -> Done:
+    """Measure a film or a label map, and save the result; see `spineseg.cobbjob.measure`."""
+    from spineseg.cobbjob import CobbJob, measure
+
+    if not isinstance(job, MeasureJob):
+        raise TypeError(f"{type(job).__name__} is no measurement")
+    one = CobbJob(job.scan, job.output, job.method or None, job.settings, job.overwrite, job.about)
+    return Done(Path(job.output), measure(one, progress))
+
+
 JOBS: dict[type[SegmentJob], Callable[[SegmentJob, Progress], Done]] = {
     SegmentJob: run_segment,
     UpdateJob: run_update,
     TranslateJob: run_translate,
     ThresholdJob: run_threshold,
+    MeasureJob: run_measure,
 }
 
 

@@ -107,3 +107,19 @@ class TranslationResult:
     settings: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
     models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MeasureResult:
+    """What a measurement tells the worker's parent, besides its files.
+
+    Attributes
+    ----------
+    found : mapping
+        Of a film: `spineseg.methods.film_result.FilmResult.to_json`.
+    """
+
+    found: Mapping[str, Any]
+    warnings: list[str]
+    timings: Mapping[str, float] = field(default_factory=dict)
+    vertebrae: tuple[()] = ()

@@ -6,7 +6,7 @@ carries one JSON object a line:
 
 - ``{"event": "progress", "stage": …, "fraction": 0–1, "text": …}``
 - ``{"event": "result", "folder": …, "files": […], "vertebrae": […], "warnings": […],
-  "timings": {…}}``, once, at the end
+  "timings": {…}}``, once, at the end; of a measured film also ``"found"``, what its method found
 - ``{"event": "error", "cause": …, "remedy": …, "details": …, "code": …}``, once, instead
 
 The exit code is that of `spineseg.errors.ExitCode`. Closing the child's standard input cancels the
@@ -128,11 +128,16 @@ def _load(path: Path) -> Any:
 
 
 def _result_event(done: Done) -> dict[str, Any]:
+    from spineseg.cobb import PARTS as MEASURED
     from spineseg.manifest import FILE_NAME
     from spineseg.pipeline import PARTS
+    from spineseg.result import MeasureResult
 
-    files = [name for name in (*PARTS, FILE_NAME) if (done.folder / name).exists()]
+    known = dict.fromkeys((*PARTS, *MEASURED, FILE_NAME))
+    files = [name for name in known if (done.folder / name).exists()]
+    found = {"found": done.result.found} if isinstance(done.result, MeasureResult) else {}
     return {
+        **found,
         "event": "result",
         "folder": str(done.folder.absolute()),
         "files": files,

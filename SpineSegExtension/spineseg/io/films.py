@@ -12,6 +12,7 @@ other way round, as seen from behind.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from spineseg.io.quiet import quiet_stderr
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["ENDINGS", "Film", "find_films", "is_film", "read_film"]
+__all__ = ["ENDINGS", "Film", "film_from_array", "find_films", "is_film", "read_film"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
 """Endings of what `find_films` takes from a folder; DICOM files without an ending too."""
@@ -147,6 +148,50 @@ def read_film(path: Path | str) -> Film:
     return film
 
 
+def film_from_array(
+    values: NDArray[Any],
+    name: str = "film",
+    *,
+    spacing_mm: tuple[float, float] | None = None,
+    pixel_aspect: float = 1.0,
+    modality: str = "",
+    dark_bone: bool = False,
+    notes: Sequence[str] = (),
+) -> Film:
+    """Return the film of pixels that are in memory already.
+
+    Parameters
+    ----------
+    values : (rows, columns) or (rows, columns, channels) ndarray
+    name, spacing_mm, pixel_aspect, notes
+        As in `Film`.
+    modality : str
+        DICOM's, where it is known.
+    dark_bone : bool
+        Whether the values have to be turned over.
+
+    Raises
+    ------
+    InputError
+        The pixels are a photograph in colour, a thumbnail, all alike, or of another modality.
+    """
+    said = list(notes)
+    _refuse_modality(modality, name)
+    grey = _grey(values, name, said)
+    if dark_bone:
+        top, bottom = (np.float64(v) for v in (grey.max(), grey.min()))
+        grey = (top + bottom - grey).astype(grey.dtype)
+        said.append("The film is stored with bone dark; it was turned over.")
+    if grey.dtype.kind in "iu" and grey.dtype != np.uint8:
+        fits = grey.min() >= 0 and grey.max() < 2**16
+        grey = grey.astype(np.uint16 if fits else np.int32)
+    elif grey.dtype.kind == "f":
+        grey = grey.astype(np.float32)
+    film = Film(grey, spacing_mm, pixel_aspect=pixel_aspect, name=name, notes=tuple(said))
+    _check(film)
+    return film
+
+
 def _is_volume(path: Path, head: bytes) -> bool:
     from spineseg.io.nifti import is_nifti
 
@@ -253,18 +298,22 @@ def _read_dicom(path: Path) -> Film:
 
 def _refuse_others(header: Dataset, name: str) -> None:
     """Raise InputError for a DICOM file that is no film."""
-    modality = str(header.get("Modality", "")).strip().upper()
-    if modality in _NO_FILM:
-        raise InputError(
-            f"{name} is {_NO_FILM[modality]}, not a radiograph.",
-            "Choose a film (CR, DX); of a CT, segment the vertebrae first and give that result.",
-        )
+    _refuse_modality(str(header.get("Modality", "")), name)
     if not header.get("Rows") or not header.get("Columns"):
         raise InputError(f"{name} is a DICOM file without a picture.", _READABLE)
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise InputError(
             f"{name} holds {header.NumberOfFrames} pictures, so it is no single film.",
             "Export the one that shows the spine.",
+        )
+
+
+def _refuse_modality(modality: str, name: str) -> None:
+    kind = _NO_FILM.get(modality.strip().upper())
+    if kind is not None:
+        raise InputError(
+            f"{name} is {kind}, not a radiograph.",
+            "Choose a film (CR, DX); of a CT, segment the vertebrae first and give that result.",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,13 @@ from spineseg.errors import InputError
 from spineseg.io.films import Film
 from spineseg.measure.centreline import centreline_curves, corners_of_centreline
 from spineseg.measure.cobb import ChallengeAngles, challenge_angles
-from spineseg.measure.cobb_clinical import SCOLIOSIS_DEG, ClinicalAngles, clinical_angles
+from spineseg.measure.cobb_clinical import (
+    SCOLIOSIS_DEG,
+    ClinicalAngles,
+    clinical_angles,
+    find_curves,
+    name_curves,
+)
 from spineseg.measure.corner_check import corner_doubts, doubt_texts
 from spineseg.measure.sagittal import SagittalAngles, sagittal_angles
 from spineseg.methods.film_result import LATERAL, FilmResult
@@ -37,6 +43,7 @@ class FilmMeasurement:
         Of the rows of the corners.
     corners_px : (n, 4, 2) float64 or None
         As in `spineseg.methods.film_result.FilmResult`; made from the line where there were none.
+        On a frontal film, too, an endplate may be NaN: one that a reader has not placed.
     angles_deg : mapping or None
         ``major``, ``upper`` and ``lower`` by the challenge's rule.
     challenge : ChallengeAngles or None
@@ -163,7 +170,12 @@ def _frontal(result: FilmResult, film: Film, warnings: list[str]) -> FilmMeasure
         else:
             clinical, levels = _of_line(result.centreline_px * tall)
             warnings.append("A part of the spine was measured along a centreline: no levels.")
-    if corners is not None:
+    if corners is not None and not np.isfinite(corners).all():
+        corners, levels, clinical = _of_endplates(corners, levels, tall)
+        warnings.append(
+            "Single endplates were measured: major, upper and lower need both of every vertebra."
+        )
+    elif corners is not None:
         challenge = challenge_angles(corners * tall, film.height_px * film.pixel_aspect)
         clinical = clinical_angles(corners * tall, levels)
         angles = angles or {
@@ -188,6 +200,28 @@ def _frontal(result: FilmResult, film: Film, warnings: list[str]) -> FilmMeasure
         confidence=result.confidence,
         warnings=tuple(warnings) + _verdict(clinical),
     )
+
+
+def _of_endplates(
+    corners: NDArray[np.float64], levels: Sequence[str], tall: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], tuple[str, ...], ClinicalAngles]:
+    """Return what is known of the endplates (NaN else), its levels, and the curves between them."""
+    plates = corners.reshape(-1, 2, 2, 2).copy()
+    plates[~np.isfinite(plates).all(axis=(2, 3))] = np.nan
+    there = np.isfinite(plates).any(axis=(1, 2, 3))
+    plates, levels = plates[there] * tall, [n for n, yes in zip(levels, there, strict=True) if yes]
+    line = plates[:, :, 1] - plates[:, :, 0]
+    upper, lower = np.degrees(np.arctan2(line[..., 1], line[..., 0])).T
+    first, last = np.flatnonzero(np.isfinite(upper)), np.flatnonzero(np.isfinite(lower))
+    least = 2 if len(plates) > 2 else 1  # as in find_curves
+    if not len(first) or not len(last) or last[-1] - first[0] < least:
+        raise InputError(
+            "An angle needs the superior endplate of one vertebra and the inferior one of another,"
+            " farther down.",
+            "Place both.",
+        )
+    curves = find_curves(upper, lower, np.nanmean(plates, axis=(1, 2)))
+    return (plates / tall).reshape(-1, 4, 2), tuple(levels), name_curves(curves, levels)
 
 
 def _of_line(points: NDArray[np.float64]) -> tuple[ClinicalAngles, tuple[str, ...]]:

@@ -284,17 +284,26 @@ def _row(frame: BodyFrame) -> dict[str, Any]:
         "axial_rotation_deg": None
         if frame.axes is None
         else round(axial_rotation_deg(frame.axes), 2),
+        "half_size_mm": None
+        if frame.half_mm is None
+        else [round(float(v), 2) for v in frame.half_mm],
+        "axes_ras": None if frame.axes is None else _directions(frame.axes.T),
     }
     for name in ("upper", "lower"):
         plate = getattr(frame, name)
         row[f"{name}_endplate"] = plate and {
             "centre": [round(float(v), 2) for v in plate.centre],
-            "normal": [round(float(v), 5) for v in plate.normal],
+            "normal": _directions(plate.normal),
             "rms_mm": round(plate.rms_mm, 2),
             "coronal_tilt_deg": round(float(tilt_deg(plate.normal, 0.0)), 2),
             "sagittal_tilt_deg": round(float(tilt_deg(plate.normal, 90.0)), 2),
         }
     return row
+
+
+def _directions(vectors: Floats) -> Any:
+    """Return unit vectors as JSON, exact enough that angles taken from them agree to 0.01°."""
+    return np.round(vectors, 8).tolist()
 
 
 def _rounded(value: float | None) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -73,3 +73,24 @@ class FilmResult:
         )
         if not fits:
             raise SpineSegError("The film's method returned parts that do not fit each other.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values, null for NaN; `from_json` reads it."""
+        found = asdict(self)
+        for name in ("corners_px", "centreline_px"):
+            points = found[name]
+            if points is not None:
+                flat = [None if np.isnan(v) else float(v) for v in points.ravel()]
+                found[name] = np.array(flat, dtype=object).reshape(points.shape).tolist()
+        return found
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> FilmResult:
+        """Return what `to_json` gave; a SpineSegError if the parts do not fit each other."""
+        found = dict(content)
+        for name in ("levels", "confidence", "warnings", "models"):
+            found[name] = tuple(found[name])
+        for name in ("corners_px", "centreline_px"):
+            if found[name] is not None:
+                found[name] = np.array(found[name], dtype=np.float64)  # which takes None for NaN
+        return cls(**found)
