@@ -3,8 +3,9 @@
 Two layouts are known (docs/cobb.md):
 
 - tables with headers: ``landmarks.csv`` (``file`` and, for frontal films, ``v01_ul_x`` …
-  ``v17_lr_y``; for lateral ones ``C2BB_x`` … ``S1TF_y``), ``films.csv`` beside it where angles,
-  patients or implants are known, and ``images/``;
+  ``v17_lr_y``, or the level's name in place of the number, ``C2_ll_x`` … ``S1_ur_y``; for lateral
+  ones ``C2BB_x`` … ``S1TF_y``; the levels are those of the header), ``films.csv`` beside it where
+  angles, patients, implants or the spacing (``spacing_mm``) are known, and ``images/``;
 - the published training and test folders: ``labels/SPLIT`` with ``filenames.csv``,
   ``landmarks.csv`` (a row a film: 68 x, then 68 y, as fractions of the film) and ``angles.csv``,
   without headers, and the films in ``data/SPLIT``.
@@ -15,6 +16,8 @@ A mark at (0, 0) was never placed: it is taken as unknown.
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineseg.errors import InputError
-from spineseg.labels import SACRUM, USUAL_VERTEBRAE
+from spineseg.labels import SACRUM, USUAL_VERTEBRAE, VERTEBRAE
 from spineseg.methods.film_result import AP, LATERAL
 
 __all__ = ["FilmTruth", "find_film_truths"]
@@ -32,6 +35,10 @@ Row = dict[str, str]
 
 _NAMES = tuple(level.name for level in USUAL_VERTEBRAE)
 _FRONTAL = _NAMES[_NAMES.index("T1") : _NAMES.index("L5") + 1]
+# As levels are called in a header, from the top, and here.
+_CALLED = {**{level.name: level.name for level in VERTEBRAE}, "S1": SACRUM.name}
+_NUMBERED = {f"v{n:02d}": level for n, level in enumerate(_FRONTAL, 1)}
+_SIDE = (*_NAMES[_NAMES.index("C2") :], "S1")
 _CORNERS = ("ul", "ur", "ll", "lr")
 # T and B are the top and bottom endplate, B and F its back and front corner.
 _LATERAL = ("TB", "TF", "BB", "BF")
@@ -58,6 +65,8 @@ class FilmTruth:
     implants : bool or None
         Whether the film shows implants, where a column of ``films.csv`` says so.
     relative : bool
+    spacing_mm : float or None
+        Between pixels (which are square), where a column of ``films.csv`` says so.
     """
 
     path: Path
@@ -68,6 +77,7 @@ class FilmTruth:
     patient: str = ""
     implants: bool | None = None
     relative: bool = False
+    spacing_mm: float | None = None
 
     def corners_on(self, width_px: int, height_px: int) -> Floats:
         """Return the corners in pixels of a film of this size."""
@@ -108,25 +118,39 @@ def _with_headers(folder: Path) -> list[FilmTruth]:
         if path is None:
             continue
         more = about.get(row["file"], {})
-        if "v01_ul_x" in row:
-            view, levels = AP, _FRONTAL
-            corners = _marks(row, [[f"v{n:02d}_{c}" for c in _CORNERS] for n in range(1, 18)])
-        else:
-            view, levels = LATERAL, (*_NAMES[_NAMES.index("C2") :], SACRUM.name)
-            marks = [*levels[:-1], "S1"]
-            corners = _marks(row, [[f"{level}{c}" for c in _LATERAL] for level in marks])
+        view, called = _header(row)
+        parts = [f"_{c}" for c in _CORNERS] if view == AP else list(_LATERAL)
+        corners = _marks(row, [[f"{name}{part}" for part in parts] for name in called])
         found.append(
             FilmTruth(
                 path=path,
                 view=view,
-                levels=levels,
+                levels=tuple(called.values()),
                 corners_px=corners,
                 angles_deg=_angles(more),
                 patient=more.get("patient", ""),
                 implants=_yes(more.get("implants", "")),
+                spacing_mm=float(more.get("spacing_mm") or 0) or None,
             )
         )
     return found
+
+
+def _header(columns: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """Return the view, and the levels by what the header calls them, from the top.
+
+    Lateral films always have C2–S1, which their angles are measured between.
+    """
+    names = tuple(columns)
+    lateral = {m[1] for m in (re.fullmatch(r"([A-Z]\d+)[TB][BF]_x", n) for n in names) if m}
+    frontal = {m[1] for m in (re.fullmatch(r"(\w+)_[ul][lr]_x", n) for n in names) if m}
+    if any(name in frontal for name in _NUMBERED):
+        return AP, _NUMBERED
+    found = {*_SIDE, *lateral} if lateral else frontal
+    levels = {name: level for name, level in _CALLED.items() if name in found}
+    if not levels:
+        raise ValueError("no columns of landmarks")
+    return (LATERAL if lateral else AP), levels
 
 
 def _rows(path: Path) -> list[Row]:

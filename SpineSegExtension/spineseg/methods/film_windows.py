@@ -26,10 +26,12 @@ WINDOW = 96
 """Pixels of a window, which is two widths of the vertebra across."""
 
 
-def canvas_image(picture: Picture) -> tuple[Tensor, float, Floats]:
+def canvas_image(
+    picture: Picture, canvas: tuple[int, int] = CANVAS
+) -> tuple[Tensor, float, Floats]:
     """Return a prepared film on the canvas (1, 1, rows, columns), and its scale and offset."""
-    scale, offset = canvas_scale(picture)
-    columns, rows = np.meshgrid(np.arange(CANVAS[1]), np.arange(CANVAS[0]))
+    scale, offset = canvas_scale(picture, canvas)
+    columns, rows = np.meshgrid(np.arange(canvas[1]), np.arange(canvas[0]))
     points = (np.stack([columns, rows], axis=-1)[None] - offset) / scale
     return sample(picture, points, step=max(1, round(1 / scale))), scale, offset
 

@@ -19,7 +19,7 @@ from .click_unet import click_unet
 FIND_STRIDE, CORNER_STRIDE = 4, 2
 
 
-def _params(inputs: int, outputs: int, filters: Sequence[int], stride: int) -> dict[str, Any]:
+def unet_params(inputs: int, outputs: int, filters: Sequence[int], stride: int) -> dict[str, Any]:
     """Arguments of `monai.networks.nets.DynUNet`."""
     deeper = len(filters) - 1
     return {
@@ -63,7 +63,7 @@ class FilmNetworks(nn.Module):
         vertebrae: int = 17,
     ) -> None:
         super().__init__()
-        self.find = click_unet(_params(1, vertebrae + 1, find_filters, FIND_STRIDE))
-        self.corners = click_unet(_params(2, 4, corner_filters, CORNER_STRIDE))
+        self.find = click_unet(unet_params(1, vertebrae + 1, find_filters, FIND_STRIDE))
+        self.corners = click_unet(unet_params(2, 4, corner_filters, CORNER_STRIDE))
         self.register_buffer("pitch", torch.ones(vertebrae - 1))
         self.register_buffer("width", torch.ones(vertebrae))

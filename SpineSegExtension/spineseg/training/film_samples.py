@@ -82,26 +82,56 @@ def draw_bend(centers: Floats, rows: int, rng: np.random.Generator) -> Bend:
 
 
 def canvas_sample(
-    item: FilmItem, rng: np.random.Generator, plain: bool = False, mirrored: bool = True
+    item: FilmItem,
+    rng: np.random.Generator,
+    plain: bool = False,
+    mirrored: bool = True,
+    canvas: tuple[int, int] = CANVAS,
 ) -> tuple[torch.Tensor, Floats]:
     """A film on the canvas, warped at random: float32 (1, rows, columns), and corners on it.
 
     Half are mirrored, unless `mirrored` is off: which way a patient faces must be seen.
     """
-    scale, offset = canvas_scale(item.picture)
+    rows, columns = canvas
+    if plain:
+        return warped(item, np.eye(2), canvas=canvas)
+    matrix = _matrix(rng, _TURN_DEG, _SCALE, _STRETCH)
+    move = rng.uniform(-_SHIFT, _SHIFT, 2) * np.array([columns, rows])
+    mirror = bool(rng.random() < 0.5) and mirrored
+    bend = None
+    if rng.random() < 0.7:
+        scale, offset = canvas_scale(item.picture, canvas)
+        bend = draw_bend(centres_of(item.corners * scale + offset), rows, rng)
+    return warped(item, matrix, move, mirror, bend, canvas)
+
+
+def warped(
+    item: FilmItem,
+    matrix: Floats,
+    move: Floats | None = None,
+    mirror: bool = False,
+    bend: Bend | None = None,
+    canvas: tuple[int, int] = CANVAS,
+) -> tuple[torch.Tensor, Floats]:
+    """A film on the canvas, bent, then mirrored, turned and moved, and its corners there.
+
+    Parameters
+    ----------
+    matrix : (2, 2)
+        About the middle of the canvas.
+    move : (2,), optional
+        Pixels.
+
+    Returns
+    -------
+    (image, corners) : float32 (1, rows, columns) and (n, 4, 2)
+    """
+    rows, columns = canvas
+    scale, offset = canvas_scale(item.picture, canvas)
     corners = item.corners * scale + offset
-    rows, columns = CANVAS
+    move = np.zeros(2) if move is None else move
     middle = np.array([columns - 1, rows - 1]) / 2
-    matrix, move, bend = np.eye(2), np.zeros(2), None
-    mirror = False
-    if not plain:
-        matrix = _matrix(rng, _TURN_DEG, _SCALE, _STRETCH)
-        move = rng.uniform(-_SHIFT, _SHIFT, 2) * np.array([columns, rows])
-        mirror = bool(rng.random() < 0.5) and mirrored
-        if rng.random() < 0.7:
-            bend = draw_bend(centres_of(corners), rows, rng)
-    if mirror:
-        matrix = matrix @ np.diag([-1.0, 1.0])
+    matrix = matrix @ np.diag([-1.0, 1.0]) if mirror else matrix
     grid = np.stack(
         np.meshgrid(np.arange(0, columns + 1, _NODES), np.arange(0, rows + 1, _NODES)), axis=-1
     ).astype(np.float64)
@@ -111,8 +141,8 @@ def canvas_sample(
     corners = (corners - middle) @ matrix.T + middle + move
     if mirror:
         corners = corners[:, MIRRORED]
-    image = sample(item.picture, _dense((source - offset) / scale), step=max(1, round(1 / scale)))
-    return image[0], corners
+    points = (_dense(source, canvas) - offset) / scale
+    return sample(item.picture, points, step=max(1, round(1 / scale)))[0], corners
 
 
 def _matrix(rng: np.random.Generator, turn_deg: float, scale: float, stretch: float) -> Floats:
@@ -124,12 +154,12 @@ def _matrix(rng: np.random.Generator, turn_deg: float, scale: float, stretch: fl
     return np.asarray(turn @ np.diag([size * wide, size / wide]))
 
 
-def _dense(nodes: Floats) -> Floats:
+def _dense(nodes: Floats, canvas: tuple[int, int]) -> Floats:
     """Fill a canvas (1, rows, columns, 2) between the nodes of a warp."""
     import torch
     import torch.nn.functional as F  # noqa: N812
 
-    rows, columns = CANVAS
+    rows, columns = canvas
     grid = torch.from_numpy(np.moveaxis(nodes, -1, 0)[None].copy())
     dense = F.interpolate(grid, size=(rows + 1, columns + 1), mode="bilinear", align_corners=True)
     return np.asarray(np.moveaxis(dense[:, :, :rows, :columns].numpy(), 1, -1))
