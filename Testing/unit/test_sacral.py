@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from spineseg.methods.atlas import one_atlas
 from spineseg.methods.classes import CoarseClass, FineClass
 from spineseg.methods.instances import Instance
 from spineseg.methods.sacral import sacral_share, without_sacral, without_scraps
@@ -78,3 +79,39 @@ def test_a_scrap_above_the_spine_is_dropped_only_where_no_vertebra_was_seen() ->
     # C1 has no body either, but is as large as an arch.
     whole = replace(scrap, n_voxels=60)
     assert len(without_scraps(instances, [whole, *found[1:]], regions.like(unseen))[1]) == 3
+
+
+def neck(first: int, second: int, third: int) -> tuple[Volume, list[Instance], Volume]:
+    """Four blocks from the top with these numbers of voxels, C1 and C2 seen in the first three."""
+    labels = np.zeros((128, 24, 24), dtype=np.uint8)
+    regions = np.zeros((48, 9, 9), dtype=np.uint8)
+    found = []
+    for n, count in enumerate((first, second, third, 100)):
+        labels[96 - 32 * n : 120 - 32 * n] = n + 1
+        regions[36 - 12 * n : 46 - 12 * n] = CoarseClass.UPPER_CERVICAL
+        place = np.array([0.0, 0.0, -18.0 * n])
+        down = np.array([0.0, 0, -1])
+        found.append(Instance(place, count, count // 2, False, False, False, True, 1.0, down))
+    regions[:10] = CoarseClass.LOWER_CERVICAL
+    return Volume(labels, FINE), found, Volume(regions, COARSE)
+
+
+def test_there_is_one_atlas() -> None:
+    instances, found, regions = neck(20, 100, 100)
+    kept, rest = one_atlas(instances, found, regions)
+    assert rest == found[1:]  # the rim of the skull is dropped
+    assert np.array_equal(kept.array, np.maximum(instances.array, 1) - 1)
+    near = [found[0], replace(found[1], centroid=np.array([0.0, 0, -8])), *found[2:]]
+    kept, rest = one_atlas(instances, near, regions)
+    assert rest[0].n_voxels == 120  # half of the atlas is joined to the other
+    assert (kept.array == 1).sum() == 2 * (instances.array == 1).sum()
+    assert len(rest) == 3
+
+
+def test_a_neck_of_two_upper_vertebrae_stays() -> None:
+    instances, found, regions = neck(20, 100, 100)
+    lower = regions.array.copy()
+    lower[12:22] = CoarseClass.LOWER_CERVICAL  # the third is C3: the first may be a cut C1
+    assert one_atlas(instances, found, regions.like(lower))[1] == found
+    instances, found, regions = neck(80, 100, 100)
+    assert one_atlas(instances, found, regions)[1] == found

@@ -8,7 +8,7 @@ from spineseg.labels import VERTEBRAE
 
 __all__ = ["remarks", "skips", "spell", "unsure"]
 
-POSSIBLE = 0.01
+POSSIBLE = 0.005
 """Other namings are stated from this probability on."""
 
 _MOST = 3

@@ -18,6 +18,7 @@ from spineseg.methods.level_columns import (
     REGIONS,
     Column,
     bears_ribs,
+    border_error,
     columns,
     region_of,
     spacing,
@@ -43,7 +44,7 @@ _SIZES = np.linspace(-0.32, 0.24, 8)  # log of a patient's size, small adults an
 _SACRUM_MM = (22.0, 7.0)  # last lumbar body's centre to the sacrum: mean and SD
 _LUMBAR_MM = 36.0
 _CHANCE = 0.02  # of any single piece of evidence being nonsense
-_BORDER_ERROR = 0.05  # a network takes the last level of a region for the next region
+_ATLAS = 0.3  # of atlases are seen without a body: its front arch is taken for one in the others
 _DULL = 1.2  # errors of one scan's evidence go together: the log likelihood is divided by this
 _STEPS = 3  # at most two vertebrae overlooked in a row
 
@@ -145,6 +146,11 @@ def name_levels(evidence: Sequence[Evidence], sure: float = SURE) -> LevelResult
         return LevelResult(levels, confidence, alternatives, each, [], [said])
     overlooked = skips(best)
     warnings = remarks(best, overlooked, alternatives)
+    if best[-1] == "L4" and evidence[-1].sacrum_mm is not None:
+        warnings.append(
+            "Only four lumbar vertebrae lie above the sacrum: L5 was not found, or has grown into"
+            " it (sacralised)."
+        )
     return LevelResult(list(best), confidence, alternatives, each, overlooked, warnings)
 
 
@@ -229,7 +235,7 @@ def _apart(column: Column, evidence: Sequence[Evidence]) -> Floats:
 def _seen(column: Column, evidence: Sequence[Evidence]) -> Floats:
     """Log likelihood (vertebra, level) of what is seen of each vertebra by itself."""
     region = _region_table(column)
-    bears = np.array([bears_ribs(name) for name in column.names])
+    bears = np.array([bears_ribs(name, column) for name in column.names])
     # Where no rib is found at all, ribs were cut off or not recognised: that tells nothing.
     ribs_seen = any(one.ribs is not None and one.ribs > 0.5 for one in evidence)
     rows = []
@@ -243,7 +249,7 @@ def _seen(column: Column, evidence: Sequence[Evidence]) -> Floats:
         if ribs_seen and one.ribs is not None and (one.complete or one.ribs > 0.5):
             row += np.log(one.ribs * bears + (1 - one.ribs) * (1 - bears))
         if one.complete:
-            armless = np.array([0.7 if name == "C1" else _CHANCE for name in column.names])
+            armless = np.array([_ATLAS if name == "C1" else _CHANCE for name in column.names])
             row += np.log(1 - armless if one.has_body else armless)
         rows.append(row)
     rows[-1] = rows[-1] + _above_sacrum(column, evidence[-1].sacrum_mm)
@@ -258,7 +264,7 @@ def _region_table(column: Column) -> Floats:
         # A network errs by one level where regions meet.
         for neighbour in (n - 1, n + 1):
             if 0 <= neighbour < len(own) and own[neighbour] != region:
-                table[n, own[neighbour]] = _BORDER_ERROR
+                table[n, own[neighbour]] = border_error(column, n)
         table[n, region] = 0.0
         table[n, region] = 1.0 - table[n].sum()
     return table

@@ -20,7 +20,7 @@ from spineseg.methods.classes import FineClass
 from spineseg.methods.instances import Instance
 from spineseg.volume import Volume
 
-__all__ = ["mend_slips"]
+__all__ = ["join", "mend_slips"]
 
 Floats = NDArray[np.float64]
 Box = tuple[slice, ...]
@@ -80,18 +80,20 @@ def mend_slips(
     _join_arches(array, found)
     sizes = _sizes(array, found, classes)
     if _is_dens(found, sizes):
-        _join(array, 1, found)
+        join(array, 1, found)
         found[1] = replace(found[1], slip="")
         sizes = _sizes(array, found, classes)
     for number in range(len(found) - 1, 0, -1):
         if _are_halves(number - 1, found, sizes):
-            _join(array, number - 1, found)
+            join(array, number - 1, found)
             sizes = _sizes(array, found, classes)
     for number in range(len(found) - 1, -1, -1):
         usual = _usual(found, sizes, [number])
         if usual is not None and _is_block(number, found, sizes, usual):
             _part(array, number, found, classes, usual)
             sizes.insert(number, sizes[number])
+    # The arch of a block's upper vertebra may have been seen by itself.
+    _join_arches(array, found)
     return instances.like(array), found
 
 
@@ -112,7 +114,7 @@ def _join_arches(array: NDArray[np.uint8], found: list[Instance]) -> None:
                 continue
         up, down = (float(np.linalg.norm(one.centroid - n.centroid)) for n in (above, below))
         # Two atlases: no vertebra but the uppermost lacks a body.
-        _join(array, number - 1 if up < down or not above.has_body else number, found)
+        join(array, number - 1 if up < down or not above.has_body else number, found)
 
 
 def _sizes(array: NDArray[np.uint8], found: Sequence[Instance], classes: Volume) -> list[_Size]:
@@ -198,7 +200,8 @@ def _usual_gap(found: Sequence[Instance], pair: Sequence[int]) -> float | None:
     return float(np.median(gaps)) if gaps else None
 
 
-def _join(array: NDArray[np.uint8], upper: int, found: list[Instance]) -> None:
+def join(array: NDArray[np.uint8], upper: int, found: list[Instance]) -> None:
+    """Make one of the instance `upper` (from 0) and the one below it, in place."""
     a, b = found[upper], found[upper + 1]
     whole = a if a.body_voxels >= b.body_voxels else b
     weight = a.body_voxels / max(a.body_voxels + b.body_voxels, 1)

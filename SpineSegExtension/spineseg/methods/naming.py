@@ -22,7 +22,11 @@ __all__ = ["gather_evidence", "name_found", "name_vertebrae"]
 Floats = NDArray[np.float64]
 
 _RIB_MM = 3.0  # a rib whose head touches a vertebra lies within this of it
-_RIB_ML = 0.15  # so much of a rib there is a sure one
+# So much of ribs there is as likely a rib as a long costal process, and how fast that changes: of
+# 120 digital patients' vertebrae 98 in 100 with ribs have more than 0.21, and of those without
+# 98 in 100 less than 0.1 (0.2 where T12 is missing).
+_RIB_ML, _RIB_STEP_ML = 0.17, 0.03
+_UNSURE_RIB = 0.01  # nothing is surer than this
 _SACRUM_ML = 2.0
 _SACRUM_RADIUS = 35.0  # mm from the line along the spine: the promontory, not the wings
 _SACRUM_REACH = 130.0  # mm: farther down a sacrum says nothing of this vertebra
@@ -120,7 +124,7 @@ def _region(
 def _ribs(
     classes: Volume, instances: Volume, number: int, box: tuple[slice, ...], one: Instance
 ) -> float:
-    """Return 0–1: how much of ribs touches a vertebra, on the better side and on both."""
+    """Return 0–1: how sure it is that ribs touch a vertebra, by the better side and by both."""
     reach = max(1, round(_RIB_MM / min(classes.spacing)))
     wide = tuple(
         slice(max(0, s.start - reach), min(n, s.stop + reach))
@@ -129,12 +133,14 @@ def _ribs(
     near = ndimage.binary_dilation(instances.array[wide] == number, iterations=reach)
     kji = np.argwhere(near & (classes.array[wide] == FineClass.RIB))
     if not len(kji):
-        return 0.03
+        return _UNSURE_RIB
     kji = kji + np.array([s.start for s in wide])
     right = classes.ijk_to_ras(kji[:, ::-1])[:, 0] > one.centroid[0]
     voxel_ml = classes.voxel_mm3 / 1000.0
-    sides = np.minimum(np.array([right.sum(), (~right).sum()]) * voxel_ml / _RIB_ML, 1.0)
-    return float(np.clip(0.5 * (sides.max() + sides.mean()), 0.03, 0.97))
+    sides = np.array([right.sum(), (~right).sum()]) * voxel_ml
+    seen = 0.5 * (sides.max() + sides.mean())
+    sure = 1.0 / (1.0 + np.exp(-(seen - _RIB_ML) / _RIB_STEP_ML))
+    return float(np.clip(sure, _UNSURE_RIB, 1 - _UNSURE_RIB))
 
 
 def _sacrum_points(classes: Volume) -> Floats | None:

@@ -164,6 +164,7 @@ def run(
 
     `one` looks at each vertebra again; None leaves that out.
     """
+    from spineseg.methods.atlas import one_atlas
     from spineseg.methods.instances import split_vertebrae
     from spineseg.methods.mending import mend_slips
     from spineseg.methods.sacral import without_sacral, without_scraps
@@ -185,6 +186,7 @@ def run(
         instances, found = split_vertebrae(maps.classes, maps.offsets, field_of_view)
         instances, found = without_sacral(instances, found, regions, maps.classes)
         instances, found = without_scraps(instances, found, regions)
+        instances, found = one_atlas(instances, found, regions)
         instances, found = mend_slips(instances, found, maps.classes)
         if not found:
             return log.nothing(volume)
