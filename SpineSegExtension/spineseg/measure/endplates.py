@@ -21,10 +21,14 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from spineseg import labels
+from spineseg.measure.body_places import in_line
 from spineseg.measure.heights import spine_directions
 from spineseg.volume import Volume
 
-__all__ = ["BodyFrame", "Endplate", "body_centre", "fit_bodies"]
+__all__ = [
+    "BodyFrame", "Endplate", "MaskField", "axes_with_up", "body_centre", "fit_bodies", "fit_body",
+    "placed_body",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +47,7 @@ _STEEPEST = 0.77  # cosine; an endplate more than 40° from square to the spine 
 _RIM = 0.85  # share of S1's surface below its plane, which rests on the rim of a deep dish
 _MIRRORED = 3000  # voxels that are mirrored
 _MIRROR_BLUR_MM = 2.0
-_WITHOUT_BODY, _DENS = (level.name for level in labels.VERTEBRAE[:2])
+_ODD = _WITHOUT_BODY, _DENS = tuple(level.name for level in labels.VERTEBRAE[:2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +137,12 @@ def fit_bodies(segmentation: Volume) -> list[BodyFrame]:
     sacrum = masks.pop(labels.SACRUM.verse, None)
     centres = {label: body_centre(mask) for label, mask in masks.items()}
     order = _from_the_top(centres)
+    bodied = [n for n in order if labels.display_name(n) not in _ODD]
+    places = in_line([centres[n] for n in bodied], [masks[n] for n in bodied])
+    centres.update(zip(bodied, places, strict=True))
     ups = _directions(order, centres)
     frames = [
-        _fit(masks[label], label, centres[label], up, whole[label])
+        fit_body(masks[label], label, centres[label], up, whole[label])
         for label, up in zip(order, ups, strict=True)
     ]
     if sacrum is not None:
@@ -154,11 +161,7 @@ def _from_the_top(centres: dict[int, Floats]) -> list[int]:
 def _directions(order: Sequence[int], centres: dict[int, Floats]) -> Floats:
     """Return the spine's upward direction (n, 3); C1 and C2, whose middles mislead, follow C3's."""
     ups = spine_directions(np.array([centres[n] for n in order]).reshape(-1, 3))
-    sound = [
-        n
-        for n, label in enumerate(order)
-        if labels.display_name(label) not in (_WITHOUT_BODY, _DENS)
-    ]
+    sound = [n for n, label in enumerate(order) if labels.display_name(label) not in _ODD]
     if sound:
         below = spine_directions(np.array([centres[order[n]] for n in sound]).reshape(-1, 3))
         ups[sound] = below
@@ -166,7 +169,7 @@ def _directions(order: Sequence[int], centres: dict[int, Floats]) -> Floats:
     return ups
 
 
-class _Field:
+class MaskField:
     """A mask that can be looked up anywhere: 1 inside, 0 outside, 0.5 at its surface."""
 
     def __init__(self, mask: Volume, blur_mm: float | None = None) -> None:
@@ -177,10 +180,11 @@ class _Field:
         )
         self.mask = mask
         self.values = ndimage.gaussian_filter(mask.array.astype(np.float32), sigma)
+        self._to_ijk = np.linalg.inv(mask.affine)
 
     def at(self, points: Floats) -> Floats:
         """Return the values at RAS points (…, 3)."""
-        ijk = self.mask.ras_to_ijk(points.reshape(-1, 3))[:, ::-1].T
+        ijk = (points.reshape(-1, 3) @ self._to_ijk[:3, :3].T + self._to_ijk[:3, 3])[:, ::-1].T
         values = ndimage.map_coordinates(self.values, ijk, order=1, mode="constant")
         return np.asarray(values, dtype=np.float64).reshape(points.shape[:-1])
 
@@ -196,16 +200,28 @@ class _Field:
         return np.where((first > 0), (first - 1 + share) * _STEP_MM, np.nan)
 
 
-def _fit(mask: Volume, label: int, centre: Floats, up: Floats, complete: bool) -> BodyFrame:
+def fit_body(mask: Volume, label: int, centre: Floats, up: Floats, complete: bool) -> BodyFrame:
+    """Return one vertebra's frame from its mask (float32, 1 inside, with a rim of zeros).
+
+    Parameters
+    ----------
+    mask : Volume
+    label : int
+        In the label map.
+    centre, up : (3,) float64
+        Its body's middle, RAS mm, and the spine's direction there.
+    complete : bool
+        Whether it lies within the label map.
+    """
     name = labels.display_name(label)
     empty = BodyFrame(label, name, centre, None, None, None, None, complete)
     if name == _WITHOUT_BODY or abs(up[2]) < 0.2:  # the spine does not stand in this image
         return empty
-    field = _Field(mask)
-    axes = _with_up(up, _first_front(mask, centre, up))
+    field = MaskField(mask)
+    axes = axes_with_up(up, _first_front(mask, centre, up))
     ends = (-1.0,) if name == _DENS else (1.0, -1.0)
     for _ in range(_ROUNDS):
-        placed = _placed(field, centre, axes)
+        placed = placed_body(field, centre, axes)
         if placed is None:
             return empty
         centre, half = placed
@@ -213,12 +229,12 @@ def _fit(mask: Volume, label: int, centre: Floats, up: Floats, complete: bool) -
         sound = {n: p for n, p in plates.items() if p and p.normal @ up >= _STEEPEST}
         if not sound:
             return empty
-        axes = _with_up(np.mean([p.normal for p in sound.values()], axis=0), axes[:, 1])
+        axes = axes_with_up(np.mean([p.normal for p in sound.values()], axis=0), axes[:, 1])
     own = _mirrored(mask, centre, axes) if len(sound) == 2 else None
     return BodyFrame(label, name, centre, sound.get(1.0), sound.get(-1.0), own, half, complete)
 
 
-def _with_up(up: Floats, front: Floats) -> Floats:
+def axes_with_up(up: Floats, front: Floats) -> Floats:
     """Return axes (3, 3), columns right, front, up, from a direction up and one near the front."""
     up = up / np.linalg.norm(up)
     front = front - float(front @ up) * up
@@ -240,7 +256,7 @@ def _first_front(mask: Volume, centre: Floats, up: Floats) -> Floats:
     return np.asarray(own if own @ ahead > 0.7 else ahead)
 
 
-def _placed(field: _Field, centre: Floats, axes: Floats) -> tuple[Floats, Floats] | None:
+def placed_body(field: MaskField, centre: Floats, axes: Floats) -> tuple[Floats, Floats] | None:
     """Return the body's middle and its half sizes (right, front, up), mm; None if implausible."""
     shifts = np.array([-4.0, -2.0, 0.0, 2.0, 4.0])
     half = np.zeros(3)
@@ -260,7 +276,7 @@ def _placed(field: _Field, centre: Floats, axes: Floats) -> tuple[Floats, Floats
 
 
 def _plate(
-    field: _Field, centre: Floats, axes: Floats, half: Floats, sign: float
+    field: MaskField, centre: Floats, axes: Floats, half: Floats, sign: float
 ) -> Endplate | None:
     """Fit the plane of the upper (sign 1) or lower (−1) endplate."""
     grid = np.linspace(-_CORE, _CORE, _ACROSS)
@@ -303,7 +319,7 @@ def _mirrored(mask: Volume, centre: Floats, axes: Floats) -> Floats | None:
     if (points @ axes[:, 1] < -15.0).mean() < 0.05:
         return None  # a body alone is too round to show how it is turned
     points = points[:: max(1, len(points) // _MIRRORED)]
-    field = _Field(mask, _MIRROR_BLUR_MM)
+    field = MaskField(mask, _MIRROR_BLUR_MM)
 
     def side_of(what: Sequence[float]) -> Floats:
         side = axes @ np.array([1.0, float(what[0]) / 10.0, float(what[1]) / 10.0])
@@ -341,12 +357,12 @@ def _first_plate(mask: Volume, above: BodyFrame) -> Endplate | None:
     """Lay a plane on the rim of S1's upper endplate, which is often a deep dish."""
     if above.lower is None or above.axes is None or above.half_mm is None:
         return None
-    field = _Field(mask)
+    field = MaskField(mask)
     grid = np.linspace(-1.0, 1.0, _ACROSS)
     right, front = (a.ravel() for a in np.meshgrid(grid, grid, indexing="ij"))
     inside = np.hypot(right, front) <= 1.0
     place = np.stack([right[inside], front[inside]], axis=1) * above.half_mm[:2]
-    axes, origin = _with_up(above.lower.normal, above.axes[:, 1]), above.lower.centre
+    axes, origin = axes_with_up(above.lower.normal, above.axes[:, 1]), above.lower.centre
     plate: Endplate | None = None
     for _ in range(_ROUNDS):
         # From above the disc's far side down, whichever way that is tilted.
@@ -363,7 +379,7 @@ def _first_plate(mask: Volume, above: BodyFrame) -> Endplate | None:
         away = -steps[first[known]] - at - place[known] @ np.array([slope_right, slope_front])
         rms = float(np.sqrt((away**2).mean()))
         plate = Endplate(origin + at * axes[:, 2], normal, rms)
-        axes = _with_up(normal, axes[:, 1])
+        axes = axes_with_up(normal, axes[:, 1])
     sound = plate is not None and plate.normal @ above.lower.normal >= _STEEPEST
     return plate if sound else None
 
