@@ -159,9 +159,12 @@ def phantom_command(
     mr: Annotated[
         str | None, typer.Option(help="Also as MR: t1, t2, gradient-echo or water.")
     ] = None,
+    film: Annotated[
+        str | None, typer.Option(help="Also as a radiograph with its landmarks: ap or lateral.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Make a digital patient: a CT, and on demand an MR, with known answers."""
+    """Make a digital patient: a CT, and on demand an MR or a film, with known answers."""
     with work(debug) as progress:
         from spineseg.phantom import write_phantom
         from spineseg.phantom.settings import Fracture, Lesion, PhantomSettings
@@ -179,7 +182,7 @@ def phantom_command(
             t13=t13,
             l6=l6,
         )
-        write_phantom(output, settings, seed, progress, mr)
+        write_phantom(output, settings, seed, progress, mr, film)
     print(output.absolute())
 
 

@@ -119,20 +119,28 @@ def write_phantom(
     seed: int = 0,
     progress: Progress | None = None,
     mr: str | None = None,
+    film: str | None = None,
 ) -> Phantom:
     """Generate a patient and write its scan, its truth and its answers.
 
     Writes ``ct.nii.gz`` (int16 HU), ``vertebrae.nii.gz`` (VerSe ids), ``subregions.nii.gz`` (TPTBox
     sub-regions, and the codes of ``Tissue`` elsewhere), ``lesions.nii.gz`` (lesions and implants,
     only where there are any) and ``answers.json``; with ``mr``, a key of ``sequence.KINDS``, also
-    ``mr.nii.gz`` (float32) and ``bodies.nii.gz`` (1 … n from the top), on the same grid.
+    ``mr.nii.gz`` (float32) and ``bodies.nii.gz`` (1 … n from the top), on the same grid. With
+    ``film``, ap or lateral, also a radiograph of the whole spine: ``film.png``, ``film.json`` and,
+    of usual anatomy, ``landmarks.csv`` and ``films.csv``.
 
     Raises
     ------
     InputError : settings that can't be drawn, or a folder that can't be written.
     """
+    # They take the Cobb angle from here.
+    from .film import render_film
+    from .film_files import write_film
+
     progress = progress or Progress()
     progress("drawing", 0.0, "digital patient")
+    radiograph = render_film(settings, seed, film) if film is not None else None
     phantom = generate(settings, seed)
     with atomic_folder(Path(folder)) as part:
         files = [
@@ -145,6 +153,8 @@ def write_phantom(
         for n, (name, volume) in enumerate(files):
             progress("writing", 0.5 + 0.5 * n / len(files), name)
             write_volume(volume, part / f"{name}.nii.gz")
+        if radiograph is not None:
+            write_film(radiograph, part)
         with atomic_path(part / "answers.json") as path:
             path.write_text(json.dumps(answers(phantom), indent=1), encoding="utf-8")
     progress("done", 1.0)

@@ -40,13 +40,17 @@ class Rib:
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm: shoulder socket, centre of the humeral head and elbow, RAS mm."""
+    """One arm: shoulder socket, centre of the humeral head, elbow and hand, RAS mm.
+
+    An arm that is ``up`` is drawn as far as the elbow, and has no ``hand``.
+    """
 
     side: float
     socket: Array
     head: Array
     elbow: Array
     up: bool
+    hand: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -156,20 +160,32 @@ def _wall(ribs: tuple[Rib, ...]) -> tuple[Array, Array]:
     return heights, smooth
 
 
-def _arm(chain: Chain, wall: Array, side: float, middle: float, up: bool, shift: Array) -> Arm:
-    """The shoulder lies outside of the ribs at T2; the arm hangs, or is held up for the scan."""
+def _arm(chain: Chain, wall: Array, side: float, middle: float, pose: str, shift: Array) -> Arm:
+    """The shoulder lies outside of the ribs at T2; the arm hangs, or is held up or forwards."""
+    up = pose == "up"
     k, t2 = chain.scale, chain.bodies[chain.index("T2")].centre
     out = max(side * (wall[int(side > 0)] - middle) + 45 * k, 140 * k)
     socket = np.array([middle + side * out, t2[1] - 5, t2[2] + (18 if up else -4) * k])
     socket += [0.0, shift[0], shift[1]]
     head = socket + np.array([side * 27, 2, 2]) * k
     way = np.array([side * 0.35, 0.3, 1.0]) if up else np.array([side * 0.08, 0.1, -1.0])
+    if pose == "forward":
+        way = np.array([side * 0.05, 0.85, -0.45])
     way[:2] += [side * shift[2] * 0.01, shift[2] * 0.02]
-    return Arm(side, socket, head, head + way * 270 * k, up)
+    elbow = head + way * 270 * k
+    hand = None
+    if pose == "down":
+        hand = elbow + np.array([side * 12, 30, -240]) * k
+    elif pose == "forward":
+        hand = elbow + np.array([side * -70, -70 + 4 * shift[0], 200]) * k
+    return Arm(side, socket, head, elbow, up, hand)
 
 
-def body_shape(chain: Chain) -> Shape:
-    """The build that goes with a chain; its variation comes from the chain's own numbers."""
+def body_shape(chain: Chain, arms: str | None = None) -> Shape:
+    """The build that goes with a chain; its variation comes from the chain's own numbers.
+
+    ``arms`` is that of `PhantomSettings`.
+    """
     # The same spine always gets the same chest: the seed is made of the spine's numbers.
     seed = [int(abs(float(b.size.width)) * 1e6) for b in chain.bodies[::5]]
     rng = np.random.default_rng(seed)
@@ -195,10 +211,11 @@ def body_shape(chain: Chain) -> Shape:
             length = short * float(rng.normal(1.0, 0.02))
             ribs.append(rib_of(body, s, chain.scale, wide, sway, length))
     wall_z, wall = _wall(tuple(ribs))
-    up, shift = rng.random() < 0.65, rng.normal(0, 8, 3)
+    pose, shift = "up" if rng.random() < 0.65 else "down", rng.normal(0, 8, 3)
+    pose = arms or pose
     t2 = chain.bodies[chain.index("T2")].centre[2]
     edges = np.array([np.interp(t2 - 20, wall_z, wall[:, c]) for c in range(2)])
     middle = float(np.interp(t2, z, calm[:, 0]))
-    left, right = (_arm(chain, edges, s, middle, up, shift) for s in (-1.0, 1.0))
-    arms = (left, right)
-    return Shape(chain, chain.scale, z, nodes, calm, tuple(ribs), wall_z, wall, fat, arms)
+    left, right = (_arm(chain, edges, s, middle, pose, shift) for s in (-1.0, 1.0))
+    both = (left, right)
+    return Shape(chain, chain.scale, z, nodes, calm, tuple(ribs), wall_z, wall, fat, both)

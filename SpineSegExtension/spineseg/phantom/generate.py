@@ -60,14 +60,21 @@ def spine_canvas(chain: Chain, settings: PhantomSettings) -> Canvas:
     return Canvas(low, settings.spacing_mm, (int(shape[2]), int(shape[1]), int(shape[0])))
 
 
-def draw(canvas: Canvas, chain: Chain, settings: PhantomSettings, seed: int) -> None:
-    """Draw a patient's spine, skeleton and body; the same whatever part lies on the canvas."""
+def draw(
+    canvas: Canvas, chain: Chain, settings: PhantomSettings, seed: int, spine_only: bool = False
+) -> None:
+    """Draw a patient's spine, skeleton and body; the same whatever part lies on the canvas.
+
+    ``spine_only`` leaves out all but vertebrae, discs, canal and sacrum.
+    """
     spine, skeleton, soft, worn = np.random.SeedSequence(seed).spawn(4)
     wear = settings.degeneration
     if wear is None:
         wear = float(np.random.default_rng(worn).beta(1.0, 1.8))
     draw_spine(canvas, chain, settings, wear, np.random.default_rng(spine))
-    draw_skeleton(canvas, chain, np.random.default_rng(skeleton), settings)
+    draw_skeleton(canvas, chain, np.random.default_rng(skeleton), settings, spine_only)
+    if spine_only:
+        return
     if settings.torso:
         draw_soft_tissue(canvas, chain, np.random.default_rng(soft), settings)
 

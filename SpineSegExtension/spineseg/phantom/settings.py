@@ -81,6 +81,8 @@ class PhantomSettings:
     degeneration : 0–1: osteophytes, narrow discs, sclerosis; None lets the seed choose
     metal : levels with pedicle screws
     torso : draw the body around the spine
+    arms : up, down, or forward with the hands before the chest, as for a lateral film; None lets
+        the seed choose among up and down
     margin_mm : body shown around the chosen levels, mm (left-right, front-back, up-down)
     """
 
@@ -103,6 +105,7 @@ class PhantomSettings:
     degeneration: float | None = None
     metal: tuple[str, ...] = ()
     torso: bool = True
+    arms: str | None = None
     margin_mm: tuple[float, float, float] = field(default=(70.0, 80.0, 20.0))
 
     def __post_init__(self) -> None:
@@ -119,6 +122,8 @@ class PhantomSettings:
             raise InputError(
                 "A patient can't have both a T13 and no T12.", "Choose t13 or thoracic_11."
             )
+        if self.arms not in (None, "up", "down", "forward"):
+            raise InputError(f"Arms can't be '{self.arms}'.", "Choose up, down or forward.")
         for margin in self.margin_mm:
             _check("A margin", margin, 0.0, 400.0, " mm")
 

@@ -26,15 +26,21 @@ Array = npt.NDArray[Any]
 
 
 def draw_skeleton(
-    canvas: Canvas, chain: Chain, rng: np.random.Generator, settings: PhantomSettings
+    canvas: Canvas,
+    chain: Chain,
+    rng: np.random.Generator,
+    settings: PhantomSettings,
+    sacrum_only: bool = False,
 ) -> None:
     """Draw all bones except vertebrae, after the vertebrae, discs and canal.
 
     The random numbers used do not depend on what part of the patient lies on the canvas.
     """
-    shape = body_shape(chain)
     seeds = rng.integers(2**31, size=6)
     _draw_sacrum(canvas, chain, settings, np.random.default_rng(seeds[0]))
+    if sacrum_only:
+        return
+    shape = body_shape(chain, settings.arms)
     draw_ribs(canvas, shape, settings, np.random.default_rng(seeds[1]))
     _draw_sternum(canvas, shape, np.random.default_rng(seeds[2]))
     _draw_pelvis(canvas, chain, np.random.default_rng(seeds[3]))

@@ -56,7 +56,7 @@ def draw_soft_tissue(
     canvas.
     """
     seeds = rng.integers(2**31, size=4)
-    shape = body_shape(chain)
+    shape = body_shape(chain, settings.arms)
     soft = Soft(canvas, shape)
     skin = _skin(soft, shape, np.random.default_rng(seeds[0]))
     inside = _layers(soft, shape, skin, np.random.default_rng(seeds[1]))
@@ -271,13 +271,12 @@ def _metal(soft: Soft, a: Array, b: Array) -> None:
 
 
 def _arms(soft: Soft, shape: Shape, air: Array) -> None:
-    """Skin, fat and muscle round the humeri; hanging arms have a forearm beside the hip too."""
+    """Skin, fat and muscle round the humeri; arms that are not up have a forearm too."""
     k = shape.scale
     for arm in shape.arms:
         _limb(soft, arm.head, arm.elbow, (52 * k, 50 * k), (40 * k, 38 * k), air, 0.0)
-        if not arm.up:
-            hand = arm.elbow + np.array([arm.side * 12, 30, -240]) * k
-            _limb(soft, arm.elbow, hand, (40 * k, 38 * k), (28 * k, 24 * k), air, 9.0)
+        if arm.hand is not None:
+            _limb(soft, arm.elbow, arm.hand, (40 * k, 38 * k), (28 * k, 24 * k), air, 9.0)
 
 
 def _limb(
