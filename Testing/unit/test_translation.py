@@ -68,10 +68,9 @@ class Case:
         return torch.cat([torch.atanh(unit), maps], dim=1)
 
     def to_mr(self, image: torch.Tensor) -> torch.Tensor:
-        low, high = self.span
-        soft = 2 * (blockspine.SOFT - low) / (high - low) - 1
-        value = -1.0 if self.lost else soft
-        return torch.atanh((torch.full_like(image, value) - 0.25) / 1.25 * 0.99)
+        # Bright where the CT is, in another contrast than the MR's; or nothing of the MR at all.
+        value = torch.zeros_like(image) if self.lost else 0.3 * image.clamp(-1, 1) + 0.2
+        return torch.atanh((value - 0.25) / 1.25)
 
     def run(self, progress: Progress | None = None, **changes) -> TranslationResult:
         size = (64, 64, 64)

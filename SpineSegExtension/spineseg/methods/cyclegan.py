@@ -39,7 +39,7 @@ SEPARATE = ("network", "otsu")
 
 _OUTPUTS = {TO_CT: 1 + len(FineClass) + 3, TO_MR: 1}
 _LEAST_BODY_ML = 2.0
-_DOUBT = 60.0  # mean confidence of a vertebra, of 100, below which it is marked
+_DOUBT = 45.0  # mean confidence of a vertebra, of 100, below which it is marked
 _REACH_MM = 48.0  # from the canal to a body's front edge, with room
 _CANAL_GAP_MM, _CANAL_SHARE = 6.0, 0.2
 _NEAR_MM = 4.0  # spine bone of no vertebra lies this near to what the network takes for the spine
@@ -296,7 +296,7 @@ def _trusted(
     means = ndimage.mean(confidence.array, labels.array, index)
     kept, doubtful = [], []
     for vertebra, mean in zip(vertebrae, means, strict=True):
-        kept.append(replace(vertebra, confidence=round(vertebra.confidence * mean / 100, 3)))
+        kept.append(replace(vertebra, confidence=round(vertebra.confidence * float(mean) / 100, 3)))
         if mean < _DOUBT:
             doubtful.append(vertebra.level or f"the one numbered {vertebra.label}")
     warnings = []
