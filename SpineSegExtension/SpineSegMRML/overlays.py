@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,13 @@ import numpy as np
 import slicer
 from vtk.util.numpy_support import numpy_to_vtk
 
-__all__ = ["confidenceColors", "distanceColors", "showConfidence", "showDistance"]
+__all__ = [
+    "confidenceColor",
+    "confidenceColors",
+    "distanceColors",
+    "showConfidence",
+    "showDistance",
+]
 
 SURE = 80
 """Confidence (0 to 100) from which on nothing is laid over the MR."""
@@ -19,6 +26,7 @@ _VIRIDIS = (
     (68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142),
     (31, 158, 137), (53, 183, 121), (109, 205, 89), (180, 222, 44), (253, 231, 37),
 )  # fmt: skip
+_SURE_LINE = (80, 220, 90)
 _DOUBT = ((255, 40, 20), (255, 140, 20), (255, 240, 60))
 
 
@@ -73,6 +81,20 @@ def showDistance(modelNode: Any, name: str, values: np.ndarray, most: float) -> 
     display.SetScalarRangeFlag(slicer.vtkMRMLDisplayNode.UseManualScalarRange)
     display.SetScalarRange(0.0, most)
     display.SetScalarVisibility(True)
+
+
+def confidenceColor(confidence: float) -> tuple[float, float, float]:
+    """Return the colour (0 to 1) of a line that a method is so sure of (0 to 1).
+
+    Red is not at all, yellow some, green sure.
+    """
+    return _stepColor(round(100 * min(max(confidence, 0.0), 1.0)))
+
+
+@functools.cache
+def _stepColor(step: int) -> tuple[float, float, float]:
+    red, green, blue = _between((*_DOUBT, _SURE_LINE), 101)[step]
+    return float(red), float(green), float(blue)
 
 
 def _between(colors: Sequence[Sequence[int]], count: int) -> np.ndarray:

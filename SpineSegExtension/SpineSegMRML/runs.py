@@ -49,7 +49,7 @@ class Runs:
         """
         self.requireNone()
         scene = inputNode.GetScene()
-        grid = volumes.volumeFromNode(inputNode).grid
+        grid = volumes.gridFromNode(inputNode)
         token = self._token = CancelToken()
         try:
             yield token
@@ -58,7 +58,7 @@ class Runs:
             self._token = None
         if inputNode.GetScene() is not scene:
             raise CancelledError(_("The volume was closed while it was worked on."))
-        if not volumes.volumeFromNode(inputNode).grid.same_as(grid):
+        if not volumes.gridFromNode(inputNode).same_as(grid):
             raise InputError(
                 _("The volume was moved or changed while it was worked on."),
                 _("Start again."),

@@ -26,6 +26,7 @@ from SpineSegMRML.volumes import (
 )
 
 __all__ = [
+    "SegmentationGrid",
     "addSegmentationNode",
     "labelFor",
     "labelVolumeFromNode",
@@ -275,3 +276,59 @@ def labelFor(name: str, taken: Mapping[int, Any]) -> int:
         if label not in taken:
             return label
     raise InputError(_("There are more segments than a label map has numbers."))
+
+
+class SegmentationGrid:
+    """Stands for a volume with a segmentation's own geometry, where there is no such volume.
+
+    Parameters
+    ----------
+    segmentationNode : vtkMRMLSegmentationNode
+        Its reference geometry is the grid, or else the segments' own.
+
+    Raises
+    ------
+    InputError
+        It is empty.
+    """
+
+    def __init__(self, segmentationNode: Any) -> None:
+        self._node = segmentationNode
+        segmentation = segmentationNode.GetSegmentation()
+        image = slicer.vtkOrientedImageData()
+        if segmentation is not None and segmentation.GetNumberOfSegments():
+            if not segmentation.ContainsRepresentation(BINARY_LABELMAP):
+                segmentation.CreateRepresentation(BINARY_LABELMAP)
+            role = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+            text = segmentation.GetConversionParameter(role)
+            extent = segmentation.EXTENT_REFERENCE_GEOMETRY
+            if not text:
+                extent = segmentation.EXTENT_UNION_OF_SEGMENTS_PADDED
+            text = segmentation.DetermineCommonLabelmapGeometry(extent, None)
+            slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False)
+        if image.IsEmpty():
+            raise InputError(
+                _("“{name}” is empty.").format(name=segmentationNode.GetName()),
+                _("Choose a segmentation of vertebrae."),
+            )
+        self._image = image
+
+    def GetName(self) -> str:
+        """Return the segmentation's name."""
+        return str(self._node.GetName())
+
+    def GetScene(self) -> Any:
+        """Return the segmentation's scene."""
+        return self._node.GetScene()
+
+    def GetImageData(self) -> Any:
+        """Return an image with the extent; it holds no voxels."""
+        return self._image
+
+    def GetIJKToRASMatrix(self, matrix: Any) -> None:
+        """Fill a vtkMatrix4x4 with the way from voxels to the segmentation's own RAS."""
+        self._image.GetImageToWorldMatrix(matrix)
+
+    def GetParentTransformNode(self) -> Any:
+        """Return the transform that the segmentation is under."""
+        return self._node.GetParentTransformNode()

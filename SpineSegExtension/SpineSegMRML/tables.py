@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import slicer
 import vtk
 from spineseg import labels
+from spineseg.cobb_tables import NUMBER, Column
 from spineseg.result import Vertebra
 from spineseg.validation import ValidationResult
 
 from SpineSegMRML.i18n import tr as _
 
 __all__ = [
+    "addTableNode",
     "addVertebraTable",
     "confidencesIn",
     "replaced",
+    "setRows",
     "setValidationTable",
     "setVertebraTable",
 ]
@@ -132,6 +135,40 @@ def setValidationTable(tableNode: Any, result: ValidationResult) -> None:
     tableNode.EndModify(wasModified)
 
 
+def setRows(tableNode: Any, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Fill a table node with rows of `spineseg.cobb_tables`.
+
+    Column names are the keys; what is not known is NaN in a column of numbers and empty in one of
+    text.
+
+    Parameters
+    ----------
+    tableNode : vtkMRMLTableNode
+        What it held before is replaced.
+    columns : sequence of Column
+    rows : sequence of mapping
+    """
+    wasModified = tableNode.StartModify()
+    tableNode.RemoveAllColumns()
+    for column in columns:
+        values = [row[column.key] for row in rows]
+        if column.unit:
+            values = [math.nan if value is None else float(value) for value in values]
+        else:
+            values = ["" if value is None else str(value) for value in values]
+        _addColumn(tableNode, column.key, _(column.title), values, column.unit)
+    tableNode.SetUseColumnTitleAsColumnHeader(True)
+    tableNode.SetLocked(True)
+    tableNode.EndModify(wasModified)
+
+
+def addTableNode(scene: Any, name: str) -> Any:
+    """Add an empty vtkMRMLTableNode to a scene."""
+    node = slicer.vtkMRMLTableNode()
+    node.SetName(scene.GenerateUniqueName(name))
+    return scene.AddNode(node)
+
+
 def _number(value: float | None) -> float:
     return math.nan if value is None else round(float(value), 2)
 
@@ -144,6 +181,7 @@ def _addColumn(
     for value in values:
         array.InsertNextValue(value)
     tableNode.AddColumn(array)
-    tableNode.SetColumnTitle(name, f"{title} ({unit})" if unit else title)
-    if unit:
-        tableNode.SetColumnUnitLabel(name, unit)
+    shown = "" if unit == NUMBER else unit
+    tableNode.SetColumnTitle(name, f"{title} ({shown})" if shown else title)
+    if shown:
+        tableNode.SetColumnUnitLabel(name, shown)

@@ -12,6 +12,7 @@ import numpy as np
 import slicer
 import vtk
 from spineseg.errors import InputError
+from spineseg.grid import Grid
 from spineseg.volume import Volume
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
@@ -20,6 +21,7 @@ from SpineSegMRML.i18n import tr as _
 __all__ = [
     "addVolumeNode",
     "affineFromNode",
+    "gridFromNode",
     "imageFromArray",
     "matrixToArray",
     "parentMatrix",
@@ -119,10 +121,24 @@ def volumeFromNode(node: Any, world: bool = True) -> Volume:
             _("Choose a scalar volume."),
         )
     array = vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1])
+    return Volume(array, gridFromNode(node, world).affine)
+
+
+def gridFromNode(node: Any, world: bool = True) -> Grid:
+    """Return where the voxels of a volume node lie, whatever they hold.
+
+    Raises
+    ------
+    InputError
+        There are no voxels, or a transform that no affine describes.
+    """
+    image = node.GetImageData()
+    if image is None:
+        raise InputError(_("“{name}” has no voxels.").format(name=node.GetName()))
     affine = affineFromNode(node, world)
     # A node's IJK counts from the extent's own zero, an array's from its first voxel.
     affine[:3, 3] += affine[:3, :3] @ np.array(image.GetExtent()[::2], dtype=float)
-    return Volume(array, affine)
+    return Grid(image.GetDimensions()[::-1], affine)
 
 
 def imageFromArray(array: np.ndarray, image: vtk.vtkImageData | None = None) -> vtk.vtkImageData:

@@ -21,11 +21,13 @@ from spineseg.measure.film import FilmMeasurement
 from spineseg.measure.spine_angles import SpineAngles
 
 __all__ = [
-    "ANGLES", "FILM_ENDPLATES", "VERTEBRAE", "Column", "csv_bytes", "film_angles",
+    "ANGLES", "FILM_ENDPLATES", "NUMBER", "VERTEBRAE", "Column", "csv_bytes", "film_angles",
     "film_endplates", "film_text", "spine_angles", "spine_text", "spine_vertebrae",
 ]  # fmt: skip
 
 Row = dict[str, Any]
+NUMBER = "number"
+"""Unit of a column of numbers whose units another column says."""
 
 REGIONS = {"pt": "Proximal thoracic", "mt": "Main thoracic", "tl": "Thoracolumbar or lumbar"}
 CURVE = "Curve"
@@ -47,7 +49,7 @@ class Column:
 
 ANGLES = (
     Column("measure", "Measure"),
-    Column("value", "Value", "number"),
+    Column("value", "Value", NUMBER),
     Column("unit", "Unit"),
     Column("definition", "Definition"),
     Column("upper_end", "Upper end"),
@@ -160,12 +162,12 @@ def spine_angles(angles: SpineAngles) -> list[Row]:
         ends = _patients(curve)
         rows.append(_row(title, value, "°", definition="coronal", **ends))
         rows.append(_row(title, three, "°", definition="3D", **ends))
-    for name, key, ends in (
-        ("Kyphosis", "kyphosis_deg", ("T4", "T12")),
-        ("Lordosis", "lordosis_deg", ("L1", "S1")),
-        ("Lordosis, L1 to L5", "lordosis_l1_l5_deg", ("L1", "L5")),
+    for name, key, upper, lower in (
+        ("Kyphosis", "kyphosis_deg", "T4", "T12"),
+        ("Lordosis", "lordosis_deg", "L1", "S1"),
+        ("Lordosis, L1 to L5", "lordosis_l1_l5_deg", "L1", "L5"),
     ):
-        rows.append(_row(name, content[key], "°", upper_end=ends[0], lower_end=ends[1]))
+        rows.append(_row(name, content[key], "°", upper_end=upper, lower_end=lower))
     return rows
 
 

@@ -208,8 +208,9 @@ def _of_endplates(
     """Return what is known of the endplates (NaN else), its levels, and the curves between them."""
     plates = corners.reshape(-1, 2, 2, 2).copy()
     plates[~np.isfinite(plates).all(axis=(2, 3))] = np.nan
-    there = np.isfinite(plates).any(axis=(1, 2, 3))
-    plates, levels = plates[there] * tall, [n for n, yes in zip(levels, there, strict=True) if yes]
+    there = np.asarray(np.isfinite(plates).any(axis=(1, 2, 3)))
+    plates = plates[there] * tall
+    levels = [levels[n] for n in np.flatnonzero(there)]
     line = plates[:, :, 1] - plates[:, :, 0]
     upper, lower = np.degrees(np.arctan2(line[..., 1], line[..., 0])).T
     first, last = np.flatnonzero(np.isfinite(upper)), np.flatnonzero(np.isfinite(lower))
