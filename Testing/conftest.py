@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Generator
@@ -41,6 +42,17 @@ def has_gl() -> bool:
     return bool(load_dev().graphics_work())
 
 
+@functools.cache
+def has_qt() -> bool:
+    """Whether PySide6 is there, and the system's libraries that it needs."""
+    try:
+        importlib.import_module("PySide6.QtWidgets")
+        importlib.import_module("PySide6.QtUiTools")
+    except ImportError:
+        return False
+    return True
+
+
 def has_cuda() -> bool:
     import torch
 
@@ -53,6 +65,7 @@ SKIP_TAGS: dict[str, Callable[[], bool]] = {
     "realdata:": lambda: not REALDATA.is_dir(),
     "gl:": lambda: not has_gl(),
     "cuda:": lambda: not has_cuda(),
+    "qt:": lambda: not has_qt(),
     "posix:": lambda: os.name != "posix",
 }
 
@@ -121,3 +134,10 @@ def gl() -> None:
     """Skip the test by name where VTK can't draw."""
     if not has_gl():
         pytest.skip("gl: VTK can't draw off-screen here (dev.py names the libraries)")
+
+
+@pytest.fixture(scope="session")
+def qtLibrary() -> None:
+    """Skip the test by name where there is no Qt."""
+    if not has_qt():
+        pytest.skip("qt: PySide6 can't be imported here (pip install PySide6-Essentials)")
