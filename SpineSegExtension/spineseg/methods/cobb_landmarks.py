@@ -37,9 +37,11 @@ Floats = NDArray[np.float64]
 MODEL_OF = {AP: "cobb-landmarks", LATERAL: "cobb-lateral"}
 MODELS = tuple(MODEL_OF.values())
 _REACH = 0.12  # of a width: probability farther off than this from a corner speaks against it
-_RIGHT = 0.35  # mean probability of the chain's places from which on a film is taken as it lies
-_BETTER = 0.2  # by which another way of lying must be more likely to be preferred
-_NOTHING = 0.12  # less than this and no spine is seen at all
+# Mean probability that the chain's places are vertebrae. Of held-out films 95 of 100 have more than
+# 0.81 and all more than 0.5; upside down at most 0.79, halves of films 0.67, of another view 0.33.
+_RIGHT = 0.78  # from here on a film is taken as it lies
+_BETTER = 0.1  # by which another way of lying must be more likely to be preferred
+_NOTHING = 0.35  # less than this and no spine is seen at all
 _LEAST_WEIGHT = 0.02  # of a vertebra in smoothing, however unsure it is
 
 
