@@ -21,6 +21,7 @@ from slicer.util import VTKObservationMixin
 from spineseg.errors import CancelledError, InputError
 from spineseg.jobs import readable
 from SpineSegMRML.jobs import describe
+from SpineSegMRML.panel import bindParameters, forgetNode
 from SpineSegMRML.segmentations import segmentEditorNode
 
 from SpineSegExtension import ensureDependencies
@@ -109,6 +110,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         self._setRunning(False)
         self.initializeParameterNode()
 
@@ -119,15 +121,21 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             self._timer.stop()
         self.setParameterNode(None)
         self.removeObservers()
+        if self.ui:
+            # The widget outlives a reload, and its shortcuts would answer beside the new one's.
+            self._leaveEditor()
         self.ui = None
 
     def enter(self):
         self.initializeParameterNode()
         self.ui.segmentEditorWidget.installKeyboardShortcuts()
 
-    def exit(self):
+    def _leaveEditor(self):
         self.ui.segmentEditorWidget.setActiveEffect(None)
         self.ui.segmentEditorWidget.uninstallKeyboardShortcuts()
+
+    def exit(self):
+        self._leaveEditor()
         self.ui.previewButton.checked = False
         # A run goes on while another module is open, and needs its parameters.
         if not self.logic.running:
@@ -144,6 +152,11 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def onSceneEndClose(self, caller, event):
         if self.parent.isEntered:
             self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAboutToBeRemoved(self, caller, event, node):
+        if self._parameterNode:
+            forgetNode(self._parameterNode, node)
 
     # Parameters
 
@@ -163,7 +176,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self._parameterNode = parameterNode
         if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self._parameterNodeGuiTag = bindParameters(self._parameterNode, self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
             self._update()
 

@@ -19,6 +19,7 @@ from spineseg.errors import CancelledError, InputError
 from spineseg.jobs import readable
 from SpineSegMRML.jobs import describe
 from SpineSegMRML.names import levelNames
+from SpineSegMRML.panel import bindParameters, forgetNode
 from SpineSegMRML.points import addPointsNode
 from SpineSegMRML.segmentations import segmentEditorNode
 from VertebraSegmentLib.Clicks import UNSURE
@@ -102,6 +103,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         self._setRunning(False)
         self.initializeParameterNode()
 
@@ -111,15 +113,21 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.clicks.close()
         self.setParameterNode(None)
         self.removeObservers()
+        if self.ui:
+            # The widget outlives a reload, and its shortcuts would answer beside the new one's.
+            self._leaveEditor()
         self.ui = None
 
     def enter(self):
         self.initializeParameterNode()
         self.ui.segmentEditorWidget.installKeyboardShortcuts()
 
-    def exit(self):
+    def _leaveEditor(self):
         self.ui.segmentEditorWidget.setActiveEffect(None)
         self.ui.segmentEditorWidget.uninstallKeyboardShortcuts()
+
+    def exit(self):
+        self._leaveEditor()
         self.ui.placeWidget.setPlaceModeEnabled(False)
         # A run goes on while another module is open, and needs its parameters.
         if not self.logic.running:
@@ -134,6 +142,11 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndClose(self, caller, event):
         if self.parent.isEntered:
             self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAboutToBeRemoved(self, caller, event, node):
+        if self._parameterNode:
+            forgetNode(self._parameterNode, node)
 
     # Parameters
 
@@ -153,7 +166,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.clicks.follow(None, self.onPoint)
         self._parameterNode = parameterNode
         if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self._parameterNodeGuiTag = bindParameters(self._parameterNode, self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
             self._update()
 

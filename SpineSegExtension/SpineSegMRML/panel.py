@@ -16,7 +16,30 @@ from spineseg.jobs import readable
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import Report, describe
 
-__all__ = ["Application", "Panel"]
+__all__ = ["Application", "Panel", "bindParameters", "forgetNode"]
+
+PARAMETER_PROPERTY = "SlicerParameterName"
+
+
+def bindParameters(parameterNode: Any, ui: Any) -> int:
+    """Bind the widgets that name a parameter to it, and return what `disconnectGui` takes.
+
+    Slicer's own `connectGui` returns nothing, so that its widgets stay bound:
+    https://github.com/Slicer/Slicer/issues/7547
+    """
+    named = ((widget.property(PARAMETER_PROPERTY), widget) for widget in vars(ui).values())
+    return int(parameterNode.connectParametersToGui({name: w for name, w in named if name}))
+
+
+def forgetNode(parameterNode: Any, node: Any) -> None:
+    """Let no parameter refer to a node that is about to be removed.
+
+    A chooser goes on to the next node by itself when its own is removed: to one that nobody has
+    chosen, and that the next run would overwrite.
+    """
+    for name in parameterNode.allParameters:
+        if parameterNode.getValue(name) is node:
+            parameterNode.setValue(name, None)
 
 
 @dataclass(frozen=True)

@@ -151,11 +151,15 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def _onRemoved(self, node: Any) -> None:
         if node not in self._nodes:
             return
-        # As Qt's model does: the row that takes the removed one's place becomes the current one.
-        row = self._nodes.index(node)
+        # As QComboBox does: what takes the removed row's place becomes the current one. That is the
+        # next node, or, after the last one, an action ("Rename …"): no node.
         wasCurrent = node is self._current
+        row = self._nodes.index(node) + self._first()
         rest = [other for other in self._nodes if other is not node]
-        successor = rest[min(row, len(rest) - 1)] if rest and not self._scene.IsClosing() else None
+        actions = any(self.property(f"{a}Enabled") for a in ("add", "edit", "remove", "rename"))
+        place = row if actions else min(row, len(rest) + self._first() - 1)
+        place = place - self._first() if row else -1
+        successor = rest[place] if 0 <= place < len(rest) and not self._scene.IsClosing() else None
         self._current = None if wasCurrent else self._current
         self._blockedFill()
         if wasCurrent:

@@ -1,0 +1,156 @@
+"""The panels that the tests drive: what each works on, and a run that acts as a user meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tinytranslate
+import tinyworker
+from nodecases import obliqueAffine
+from spineseg import labels
+from spineseg.result import Vertebra
+from spineseg.volume import Volume
+from SpineSegMRML import volumes
+from SpineSegMRML.jobs import JobOutcome, TranslationOutcome, progressTo
+
+STEPS = 6
+BONE = 300
+
+
+class Steps:
+    """Stands in for the child process: some steps of progress, then an answer.
+
+    Parameters
+    ----------
+    answer : callable
+        Returns the outcome for a volume, or raises.
+    during : callable, optional
+        What a user does at the third step, from the event loop.
+
+    Attributes
+    ----------
+    seen : list
+        What `look` returned at each step.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Volume], Any],
+        during: Callable[[], Any] | None = None,
+        look: Callable[[], Any] = lambda: None,
+    ) -> None:
+        self._answer, self._during, self._look = answer, during, look
+        self.seen: list[Any] = []
+        self.settings: dict[str, Any] = {}
+
+    def __call__(
+        self, volume: Volume, *more: Any, onProgress: Any = None, token: Any = None, **settings: Any
+    ) -> Any:
+        import qt
+
+        self.settings = dict(settings)
+        progress = progressTo(onProgress, token)
+        for step in range(STEPS):
+            if step == 2 and self._during is not None:
+                qt.QTimer.singleShot(0, self._during)
+            progress("patches", step / STEPS, f"patch {step}")
+            self.seen.append(self._look())
+        return self._answer(volume)
+
+
+class SegmentCase:
+    """VertebraSegment on a block of bone."""
+
+    name = "VertebraSegment"
+    apply = "Apply"
+    noInput = "Choose a CT volume."
+    input = "inputVolume"
+    results = ("segmentation", "resultTable")
+
+    @staticmethod
+    def addInput(scene: Any, name: str = "ct") -> Any:
+        """Add a CT node."""
+        array = np.full((20, 24, 28), -50, np.int16)
+        array[4:16, 6:18, 8:20] = 700
+        return volumes.addVolumeNode(scene, Volume(array, obliqueAffine()), name)
+
+    @staticmethod
+    def answer(volume: Volume) -> JobOutcome:
+        """Call all bone L1."""
+        label = labels.by_name("L1").verse
+        array = np.where(volume.array > BONE, label, 0).astype(np.uint8)
+        center = volume.ijk_to_ras(np.argwhere(array)[:, ::-1]).mean(axis=0)
+        return JobOutcome(volume.like(array), [Vertebra(label, "L1", tuple(center.tolist()))])
+
+    @staticmethod
+    def setRunner(panel: Any, runner: Any) -> None:
+        """Let the panel run something else than the shipped child."""
+        panel.logic._runner = runner
+
+    @staticmethod
+    def chooseTiny(panel: Any, slow: bool = False) -> list[str]:
+        """Choose a tiny method; return the worker script that knows it."""
+        method = tinyworker.SLOW if slow else tinyworker.WORKS
+        parameters = panel._parameterNode
+        parameters.method = type(parameters.method)(method)
+        return [tinyworker.__file__]
+
+
+class TranslateCase(SegmentCase):
+    """CycleGANTranslate on a made-up MR."""
+
+    name = "CycleGANTranslate"
+    noInput = "Choose an MR volume."
+    results = ("syntheticCt", "confidence", "segmentation", "bodies", "resultTable")
+
+    @staticmethod
+    def addInput(scene: Any, name: str = "mr") -> Any:
+        """Add an MR node."""
+        return volumes.addVolumeNode(scene, tinytranslate.mr(), name)
+
+    @staticmethod
+    def answer(volume: Volume) -> TranslationOutcome:
+        """Return the made-up truth."""
+        vertebrae = []
+        for label, level in zip(tinytranslate.LABELS, tinytranslate.LEVELS):
+            ijk = np.argwhere(tinytranslate.truth() == label)[:, ::-1]
+            center = tuple(volume.ijk_to_ras(ijk).mean(axis=0).tolist())
+            vertebrae.append(Vertebra(label, level, center))
+        return TranslationOutcome(
+            volume.like(tinytranslate.truth()),
+            vertebrae,
+            syntheticCt=volume.like(tinytranslate.hounsfield()),
+            bodies=volume.like(tinytranslate.bodies()),
+            confidence=volume.like(np.full(volume.shape, 90, np.uint8)),
+        )
+
+    @staticmethod
+    def chooseTiny(panel: Any, slow: bool = False) -> list[str]:
+        """Return the worker script; the registry's rows are its own already."""
+        return [tinytranslate.__file__]
+
+
+CASES = {case.name: case for case in (SegmentCase, TranslateCase)}
+
+
+def visibleState(panel: Any) -> tuple[Any, ...]:
+    """Return what a user sees of a run."""
+    ui = panel.ui
+    return (
+        ui.applyButton.text,
+        ui.applyButton.enabled,
+        ui.progressBar.visible,
+        ui.progressBar.value,
+        ui.inputsCollapsibleButton.enabled,
+        ui.statusLabel.text,
+    )
+
+
+def nodesOf(scene: Any) -> list[tuple[str, str]]:
+    """Return the nodes of a scene that a user can see, by class and name."""
+    nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())]
+    shown = [n for n in nodes if not n.GetHideFromEditors()]
+    rows = sorted((n.GetClassName(), n.GetName()) for n in shown)
+    return [row for row in rows if row[0] != "vtkMRMLSubjectHierarchyNode"]
