@@ -73,6 +73,7 @@ class SpineSegExtensionWidget(ScriptedLoadableModuleWidget):
         self.ui.installButton.clicked.connect(self.onInstallButton)
         self.ui.segmentButton.clicked.connect(self.onSegmentButton)
         self.ui.translateButton.clicked.connect(self.onTranslateButton)
+        self.ui.cobbButton.clicked.connect(self.onCobbButton)
         self.update()
 
     def enter(self):
@@ -102,6 +103,9 @@ class SpineSegExtensionWidget(ScriptedLoadableModuleWidget):
 
     def onTranslateButton(self):
         slicer.util.selectModule("CycleGANTranslate")
+
+    def onCobbButton(self):
+        slicer.util.selectModule("CobbAngle")
 
 
 class SpineSegExtensionTest(ScriptedLoadableModuleTest):

@@ -108,9 +108,11 @@ def test_single_endplates_give_the_angle_between_them() -> None:
     assert curve.angle_deg == pytest.approx(40 * 6 / 16)
     assert (curve.upper_end, curve.lower_end, curve.convex) == (0, 1, "right")
     assert "Single endplates" in found.warnings[0]
+    assert found.curves()[0]["region"] is None
     more = corners.copy()
     more[7] = whole[7]
     assert measured(more).clinical.curves[0].apex == 1
+    assert measured(more).clinical.mt is not None
     with pytest.raises(InputError, match="Place both"):
         measured(np.where(np.arange(17)[:, None, None] == 4, corners, np.nan))
     assert len(json.dumps(found.to_json(), allow_nan=False)) > 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -173,7 +173,8 @@ def _frontal(result: FilmResult, film: Film, warnings: list[str]) -> FilmMeasure
     if corners is not None and not np.isfinite(corners).all():
         corners, levels, clinical = _of_endplates(corners, levels, tall)
         warnings.append(
-            "Single endplates were measured: major, upper and lower need both of every vertebra."
+            "Single endplates were measured: major, upper and lower need both of every vertebra,"
+            " and an apex is one of those that are there."
         )
     elif corners is not None:
         challenge = challenge_angles(corners * tall, film.height_px * film.pixel_aspect)
@@ -210,7 +211,7 @@ def _of_endplates(
     plates[~np.isfinite(plates).all(axis=(2, 3))] = np.nan
     there = np.asarray(np.isfinite(plates).any(axis=(1, 2, 3)))
     plates = plates[there] * tall
-    levels = [levels[n] for n in np.flatnonzero(there)]
+    levels = [levels[int(n)] for n in np.flatnonzero(there)]
     line = plates[:, :, 1] - plates[:, :, 0]
     upper, lower = np.degrees(np.arctan2(line[..., 1], line[..., 0])).T
     first, last = np.flatnonzero(np.isfinite(upper)), np.flatnonzero(np.isfinite(lower))
@@ -222,7 +223,9 @@ def _of_endplates(
             "Place both.",
         )
     curves = find_curves(upper, lower, np.nanmean(plates, axis=(1, 2)))
-    return (plates / tall).reshape(-1, 4, 2), tuple(levels), name_curves(curves, levels)
+    # Of a curve with nothing between its ends nobody knows the apex, which would name it.
+    known = name_curves([c for c in curves if c.upper_end < c.apex < c.lower_end], levels)
+    return (plates / tall).reshape(-1, 4, 2), tuple(levels), replace(known, curves=curves)
 
 
 def _of_line(points: NDArray[np.float64]) -> tuple[ClinicalAngles, tuple[str, ...]]:
