@@ -154,7 +154,8 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._initializeSegmentEditor()
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            # The chooser's first, for the scene's may be a label map or hidden.
+            first = self.ui.inputVolumeSelector.nodeFromIndex(0)
             if first:
                 self._parameterNode.inputVolume = first
 
