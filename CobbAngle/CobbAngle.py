@@ -130,6 +130,10 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.panel.close()
         self.setParameterNode(None)
         self.removeObservers()
+        if self.ui:
+            # The widget outlives a reload: it would answer beside the new one.
+            self.ui.placeWidget.setPlaceModeEnabled(False)
+            self.ui.placeWidget.setCurrentNode(None)
         self.ui = None
 
     def enter(self):

@@ -122,7 +122,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.setParameterNode(None)
         self.removeObservers()
         if self.ui:
-            # The widget outlives a reload, and its shortcuts would answer beside the new one's.
+            # The widgets outlive a reload: they would answer beside the new ones.
             self._leaveEditor()
         self.ui = None
 
