@@ -1,10 +1,10 @@
 """Which vertebrae are compressed, how much and in what way: Genant's grades by stated rules.
 
 Each reference (`REFERENCES`) says how high a vertebra should be in front, in the middle and behind,
-if it can. What is lost at each place is the median of what the references say, and the greatest of
-the three losses gives the grade: 1 from 20 %, 2 from 25 %, 3 from 40 % (Genant et al., J Bone Miner
-Res 1993;8:1137–1148). Fractured vertebrae are no reference for others: they are left out, and all
-is measured again until the choice of those stays the same.
+if it can. What is lost at each place is the median of what the references say, and the greater loss
+of front and middle gives the grade: 1 from 20 %, 2 from 25 %, 3 from 40 % (Genant et al., J Bone
+Miner Res 1993;8:1137–1148). Fractured vertebrae are no reference for others: they are left out, and
+all is measured again until the choice of those stays the same.
 
 `spineseg.measure.mimics` then says what looks like a fracture and is none.
 """
@@ -23,7 +23,7 @@ from spineseg.phantom.morphometry import SIZES
 
 __all__ = [
     "BICONCAVE", "CRUSH", "GRADES", "REFERENCES", "WEDGE", "Graded", "Reference", "Spine",
-    "grade_of", "grade_spine", "kind_of", "norm_of",
+    "grade_of", "grade_spine", "kind_of", "loss_of", "norm_of",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -88,12 +88,15 @@ class Reference:
         Who compares so.
     expected : callable
         Of a `Spine` and a vertebra's number in it: (3,) mm, NaN where the rule says nothing.
+    by_back : bool
+        It rests on the vertebra's own back height: it has no say where the others find that low.
     """
 
     name: str
     text: str
     source: str
     expected: Callable[[Spine, int], Floats]
+    by_back: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +144,15 @@ def norm_of(name: str) -> Floats | None:
 def grade_of(loss: float) -> int:
     """Return Genant's grade of a loss of height, a share."""
     return sum(loss >= least for least in GRADES)
+
+
+def loss_of(loss: Sequence[float] | Floats) -> float:
+    """Return the loss that gives the grade: the greater one of front and middle.
+
+    The back is only lower where those are, too (a crush); where it alone seems lower, a slanting or
+    ragged wall was measured.
+    """
+    return float(max(loss[ANTERIOR], loss[MIDDLE]))
 
 
 def kind_of(loss: Sequence[float] | Floats) -> str:
@@ -206,6 +218,7 @@ REFERENCES = (
         "Genant et al., J Bone Miner Res 1993;8:1137–1148: heights of the same vertebra; with the"
         " usual shape of its level, as in Eastell et al., J Bone Miner Res 1991;6:207–215",
         _own_back,
+        by_back=True,
     ),
     Reference(
         "neighbours",
@@ -255,13 +268,13 @@ def grade_spine(
     losses: list[dict[str, Floats]] = []
     for _ in range(_ROUNDS):
         losses = [_losses(spine, m, references) for m in range(len(use))]
-        out = np.array([np.nanmax(_median(one)) >= GRADES[0] for one in losses])
+        out = np.array([loss_of(_median(one, references)) >= GRADES[0] for one in losses])
         if (out == spine.out).all():
             break
         spine = Spine(spine.names, spine.at, spine.heights, spine.norms, spine.known, out)
     for m, n in enumerate(use):
-        loss = _median(losses[m])
-        grade = grade_of(float(loss.max()))
+        loss = _median(losses[m], references)
+        grade = grade_of(loss_of(loss))
         graded[n] = Graded(
             bodies[n],
             grade=grade,
@@ -315,11 +328,14 @@ def _losses(spine: Spine, n: int, references: Sequence[Reference]) -> dict[str, 
     return found
 
 
-def _median(losses: Mapping[str, Floats]) -> Floats:
-    """Return the median loss (3,) over the references; 0 where none says anything."""
-    if not losses:
-        return np.zeros(3)
-    stack = np.stack(list(losses.values()))
+def _median(losses: Mapping[str, Floats], references: Sequence[Reference]) -> Floats:
+    """Return the median loss (3,) over the references that have a say; 0 where none has."""
+    own = {r.name for r in references if r.by_back}
+    others = [loss for name, loss in losses.items() if name not in own]
+    if others and float(np.nanmedian([loss[POSTERIOR] for loss in others])) >= _CRUSHED:
+        stack = np.stack(others)
+    else:
+        stack = np.stack([*losses.values(), np.full(3, np.nan)])
     known = np.isfinite(stack).any(axis=0)
     return np.where(known, np.nanmedian(np.where(known, stack, 0.0), axis=0), 0.0)
 
@@ -327,7 +343,7 @@ def _median(losses: Mapping[str, Floats]) -> Floats:
 def _evidence(
     loss: Floats, by_reference: Mapping[str, Floats], references: Sequence[Reference]
 ) -> list[str]:
-    worst = int(loss.argmax())
+    worst = int(loss[:POSTERIOR].argmax())
     parts = [
         f"{100 * by_reference[r.name][worst]:.0f} % against {r.text}"
         for r in references

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spineseg.measure.genant import GRADES, WEDGE, Graded, grade_of, kind_of
+from spineseg.measure.genant import GRADES, WEDGE, Graded, grade_of, kind_of, loss_of
 
 __all__ = ["MIMICS", "Mimic", "lowered"]
 
@@ -152,7 +152,7 @@ def _lowered(graded: Sequence[Graded], n: int, mimics: Sequence[Mimic]) -> Grade
     one = graded[n]
     if one.loss is None or one.grade is None:
         return one
-    loss = float(one.loss.max())
+    loss = loss_of(one.loss)
     told = [(mimic, text) for mimic in mimics if (text := mimic.found(graded, n))]
     names = tuple(mimic.name for mimic, _ in told)
     evidence = [*one.evidence, *(f"{mimic.name}: {text}" for mimic, text in told)]

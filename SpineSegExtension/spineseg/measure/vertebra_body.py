@@ -36,13 +36,14 @@ Floats = NDArray[np.float64]
 PLANES = ("left", "middle", "right")
 PLACES = ("anterior", "middle", "posterior")
 SIDE = 0.5  # of the half-width, where the side planes lie: inside the pedicles
-EDGE = 0.92  # of the half-depth, where the front and back points lie: at the rim masks are round
+EDGE = 0.97  # of the half-depth, where the front and back points lie
 _SLAB = np.linspace(
     -0.26, 0.26, 7
 )  # of the half-width: lines that count for a plane, to calm steps
 _ALONG = np.linspace(-0.86, 0.86, 31)  # of the half-depth; farther out the rim is round
 _ACROSS = np.linspace(-0.8, 0.8, 17)
-_STEP_MM = 0.4
+_STEP_MM = 0.5
+_GRID_MM = 1.5  # of the maps of endplates
 _DEGREE = 2
 _DEEP_MM = 1.0  # farther from the smooth endplate a column shows a node or a spur
 _LEAST = 12  # columns that an endplate's curve needs
@@ -161,8 +162,9 @@ def _mended(frames: list[BodyFrame], fields: dict[int, MaskField]) -> list[BodyF
         if n in sound or not sound or frame.name in _WITHOUT:
             continue
         near = sorted(sound, key=lambda m: abs(m - n))[:2]
-        axes = np.sum([frames[m].axes for m in near], axis=0)  # type: ignore[misc]
-        axes = axes_with_up(axes[:, 2], axes[:, 1])
+        known = [a for m in near if (a := frames[m].axes) is not None]
+        total = np.sum(known, axis=0)
+        axes = axes_with_up(total[:, 2], total[:, 1])
         placed = placed_body(fields[frame.label], frame.centre, axes)
         if placed is not None:
             mended[n] = replace(frame, centre=placed[0], half_mm=placed[1], axes=axes)
@@ -308,13 +310,13 @@ def _surfaces(
 ) -> tuple[Floats, Floats, float]:
     """Return maps (x, y) of the upper and lower endplate, mm up, and the body's volume, mm³."""
     front, back = _walls(field, centre, axes, half, 0.0)
-    x = np.arange(-1.15 * half[0], 1.15 * half[0], 1.0)
-    y = np.arange(back, front + 4.0, 1.0)
+    x = np.arange(-1.15 * half[0], 1.15 * half[0], _GRID_MM)
+    y = np.arange(back, front + 4.0, _GRID_MM)
     grid = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
     starts = centre + grid.reshape(-1, 2) @ axes[:, :2].T
     low, high = (e.reshape(grid.shape[:2])
                  for e in _columns(field, starts, axes[:, 2], float(half[2])))  # fmt: skip
-    volume = float(np.nansum(high - low))
+    volume = float(np.nansum(high - low)) * _GRID_MM**2
     middle, deep = (front + back) / 2, (front - back) / 2
     oval = np.hypot(grid[..., 0] / half[0], (grid[..., 1] - middle) / deep) <= 0.85
     return np.where(oval, high, np.nan), np.where(oval, low, np.nan), volume
@@ -323,7 +325,7 @@ def _surfaces(
 def _node(surface: Floats) -> float:
     """Return how far a place of an endplate (map, mm outwards) lies below its smooth surface."""
     known = np.isfinite(surface)
-    if known.sum() < 40:
+    if known.sum() < 30:
         return 0.0
     x, y = (a / max(surface.shape) for a in np.nonzero(known))
     z = surface[known]
@@ -339,7 +341,7 @@ def _node(surface: Floats) -> float:
     full = np.zeros(surface.shape)
     full[known] = away
     # The mean over 3 mm: single voxels are no depression.
-    return max(0.0, -float(ndimage.uniform_filter(full, 3).min()))
+    return max(0.0, -float(ndimage.uniform_filter(full, 2).min()))
 
 
 def _concavity(plate: Floats, axes: Floats) -> float:

@@ -2,12 +2,13 @@
 
 from .answers import answers, write_phantom
 from .generate import Phantom, generate
-from .settings import Fracture, Fusion, Lesion, PhantomSettings
+from .settings import Fracture, Fusion, Lesion, Mimic, PhantomSettings
 
 __all__ = [
     "Fracture",
     "Fusion",
     "Lesion",
+    "Mimic",
     "Phantom",
     "PhantomSettings",
     "answers",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from .morphometry import SIZES, Size
-from .settings import Fracture, PhantomSettings
+from .settings import Fracture, Mimic, PhantomSettings
 
 Array = npt.NDArray[Any]
 CERVICAL = [f"C{n}" for n in range(1, 8)]
@@ -26,11 +26,23 @@ _FUSED_DISC = 0.3
 
 
 @dataclass(frozen=True)
+class Node:
+    """A Schmorl's node: its place on an endplate, shares of width and depth, and sizes in mm."""
+
+    upper: bool
+    x: float
+    y: float
+    radius: float
+    depth: float
+
+
+@dataclass(frozen=True)
 class Body:
     """One vertebra of the chain.
 
     ``heights`` are the body heights in front, in the middle and behind (mm); ``rotation`` has the
-    frame's axes in its columns; ``disc`` is X
+    frame's axes in its columns; ``disc`` is the height of
+    the disc below; ``nodes`` are those that were asked for, besides what wear draws
     """
 
     size: Size
@@ -38,6 +50,7 @@ class Body:
     rotation: Array
     heights: tuple[float, float, float]
     disc: float
+    nodes: tuple[Node, ...] = ()
 
     @property
     def name(self) -> str:
@@ -156,6 +169,35 @@ def _heights(size: Size, fracture: Fracture | None, rng: np.random.Generator) ->
     return front, middle, back
 
 
+def _as_mimic(heights: tuple[float, ...], mimic: Mimic | None) -> tuple[float, float, float]:
+    """Front, middle and back heights of a vertebra that looks fractured and is not."""
+    front, middle, back = heights
+    if mimic is None or mimic.kind == "schmorl":
+        return front, middle, back
+    keep = 1.0 - mimic.amount
+    if mimic.kind == "short":
+        return front * keep, middle * keep, back * keep
+    return front * keep, middle * (1.0 + keep) / 2, back
+
+
+def _nodes(mimic: Mimic | None, rng: np.random.Generator) -> tuple[Node, ...]:
+    """Schmorl's node of a mimic: one, or small ones in both endplates of Scheuermann's disease."""
+    if mimic is None or mimic.kind not in ("schmorl", "scheuermann"):
+        return ()
+    first = bool(rng.random() < 0.5)
+    alone = mimic.kind == "schmorl"
+    return tuple(
+        Node(
+            upper=upper,
+            x=float(rng.uniform(-0.2, 0.2)),
+            y=float(rng.uniform(-0.2, 0.25)),
+            radius=float(rng.uniform(3.5, 6.0)),
+            depth=mimic.amount if alone else float(rng.uniform(1.5, 4.0)),
+        )
+        for upper in ((first,) if alone else (first, not first))
+    )
+
+
 def _slips(names: list[str], worn: float, fixed: set[str], rng: np.random.Generator) -> Array:
     """How far each vertebra has slipped on the one below, mm, forwards > 0: now and then one has.
 
@@ -175,13 +217,14 @@ def build_chain(settings: PhantomSettings, rng: np.random.Generator) -> Chain:
 
     Raises
     ------
-    InputError : a fracture, lesion or fusion names a level that this patient does not have, or a
-        fusion one that has no vertebra below it.
+    InputError : a fracture, lesion, mimic or fusion names a level that this patient does not have,
+        or a fusion one that has no vertebra below it.
     """
     names = level_names(settings)
     asked = [*settings.levels, *settings.metal]
     asked += [f.level for f in settings.fractures] + [lesion.level for lesion in settings.lesions]
     asked += [fusion.level for fusion in settings.fusions]
+    asked += [mimic.level for mimic in settings.mimics]
     for level in asked:
         if level not in names:
             raise InputError(f"This patient has no {level}.", f"Choose among {', '.join(names)}.")
@@ -191,6 +234,7 @@ def build_chain(settings: PhantomSettings, rng: np.random.Generator) -> Chain:
             f"{names[-1]} has no vertebra below it.", "To fuse L5 with the sacrum, sacralise it."
         )
     fractures = {f.level: f for f in settings.fractures}
+    mimics = {m.level: m for m in settings.mimics}
     scale = float(np.clip(rng.normal(0.99, 0.08), 0.78, 1.2))
     slim = float(np.clip(rng.normal(1.0, 0.04), 0.9, 1.1))
     worn = settings.degeneration if settings.degeneration is not None else float(rng.beta(1.2, 2.5))
@@ -208,6 +252,7 @@ def build_chain(settings: PhantomSettings, rng: np.random.Generator) -> Chain:
     fixed = fused | ({names[-1]} if settings.sacralised_l5 else set())
     # Numbers of its own: what else the seed draws stays as it was.
     slips = _slips(names, worn, fixed, rng.spawn(1)[0])
+    sinking = rng.spawn(1)[0]
     bodies: list[Body] = []
     top = np.zeros(3)
     sacrum = rotations[-1]
@@ -232,11 +277,13 @@ def build_chain(settings: PhantomSettings, rng: np.random.Generator) -> Chain:
             disc = 1.0
         elif names[n] in fused:
             disc *= _FUSED_DISC
-        front, middle, back = _heights(size, fractures.get(names[n]), rng)
+        mimic = mimics.get(names[n])
+        front, middle, back = _as_mimic(_heights(size, fractures.get(names[n]), rng), mimic)
         axis = rotations[n][:, 2]
         centre = top + disc / 2 * (normal_below + axis) + axis * (front + back) / 4
         centre = centre + rotations[n][:, 1] * slips[n]
-        bodies.append(Body(size, centre, rotations[n], (front, middle, back), disc))
+        nodes = _nodes(mimic, sinking)
+        bodies.append(Body(size, centre, rotations[n], (front, middle, back), disc, nodes))
         top = centre + axis * (front + back) / 4
         normal_below = axis
     return Chain(tuple(bodies[::-1]), np.zeros(3), sacrum, scale)

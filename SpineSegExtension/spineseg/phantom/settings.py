@@ -31,6 +31,31 @@ class Fracture:
 
 
 @dataclass(frozen=True)
+class Mimic:
+    """A vertebra that is taken for fractured and is not.
+
+    ``kind`` is short (low at all three places), wedging (low in front, as with age), scheuermann
+    (low in front, with irregular endplates; give three or more neighbours) or schmorl (a disc has
+    sunk into one endplate). ``amount`` is the share of height lost, or the node's depth in mm.
+    """
+
+    level: str
+    kind: str = "wedging"
+    amount: float = 0.12
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("short", "wedging", "scheuermann", "schmorl"):
+            raise InputError(
+                f"'{self.kind}' is no kind of mimic.",
+                "Choose short, wedging, scheuermann or schmorl.",
+            )
+        if self.kind == "schmorl":
+            _check("A node's depth", self.amount, 0.5, 10.0, " mm")
+        else:
+            _check("A share of height", self.amount, 0.0, 0.4, "")
+
+
+@dataclass(frozen=True)
 class Lesion:
     """A metastasis in a vertebral body: ``kind`` is lytic, blastic or mixed; ``radius`` in mm."""
 
@@ -77,6 +102,7 @@ class PhantomSettings:
         choose, and now and then leave them out
     lumbar_ribs : as much of a pair of ribs at L1
     fractures, lesions : what is wrong with which level
+    mimics : vertebrae that look fractured and are not
     osteoporosis : 0 is a young adult's bone, 1 is severe osteoporosis; None lets the seed choose
     degeneration : 0–1: osteophytes, narrow discs, sclerosis; None lets the seed choose
     metal : levels with pedicle screws
@@ -101,6 +127,7 @@ class PhantomSettings:
     lumbar_ribs: float = 0.0
     fractures: tuple[Fracture, ...] = ()
     lesions: tuple[Lesion, ...] = ()
+    mimics: tuple[Mimic, ...] = ()
     osteoporosis: float | None = None
     degeneration: float | None = None
     metal: tuple[str, ...] = ()

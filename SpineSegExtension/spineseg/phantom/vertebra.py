@@ -113,14 +113,23 @@ def _nodes(box: Box, body: Body, worn: float, rng: np.random.Generator) -> Array
     if body.name[0] == "C" and body.name != "C7":
         return 0.0
     total: Array | float = 0.0
+    for node in body.nodes:
+        place = node.x * body.size.width, node.y * body.size.depth
+        total = total + _node(box, 1.0 if node.upper else -1.0, place, node.radius, node.depth)
     for n, end in enumerate((1.0, -1.0)):
         if chance[n] > 0.04 + 0.22 * worn:
             continue
         x, y = places[n] * (body.size.width, body.size.depth)
         deep = min(depths[n], 0.22 * min(body.heights))
-        away = ((box.x - np.float32(x)) ** 2 + (box.y - np.float32(y)) ** 2) / radii[n] ** 2
-        total = total + np.where(end * box.z > 0, np.float32(deep) * np.exp(-away * away), 0)
+        total = total + _node(box, end, (x, y), radii[n], deep)
     return total
+
+
+def _node(box: Box, end: float, place: tuple[float, float], radius: float, deep: float) -> Array:
+    """Depth (mm) of one node, in the upper (``end`` 1) or lower (-1) endplate."""
+    x, y = place
+    away = ((box.x - np.float32(x)) ** 2 + (box.y - np.float32(y)) ** 2) / radius**2
+    return np.where(end * box.z > 0, np.float32(deep) * np.exp(-away * away), 0)
 
 
 def _atlas(box: Box, body: Body) -> Parts:
