@@ -37,12 +37,8 @@ class CobbAngle(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("Cobb angle")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Quantification")]
-        self.parent.dependencies = [
-            "SpineSegExtension",
-            "Markups",
-            "Segmentations",
-            "SubjectHierarchy",
-        ]
+        needed = ["SpineSegExtension", "Markups", "Segmentations", "SubjectHierarchy"]
+        self.parent.dependencies = needed
         self.parent.contributors = ["The SpineSegExtension contributors"]
         self.parent.helpText = _(
             "Measures the curvature of a spine on a radiograph, from the front or from the side, "
@@ -108,7 +104,7 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._update,
         )
         self.ui.applyButton.clicked.connect(self.onApplyButton)
-        self.ui.loadFilmButton.clicked.connect(self.onLoadFilmButton)
+        self.ui.loadFilmButton.clicked.connect(lambda: self._busily(self._loadFilm))
         self.ui.loadLandmarksButton.clicked.connect(self.onLoadLandmarksButton)
         self.ui.placeButton.toggled.connect(self.onPlaceButton)
         self.ui.placeWidget.activeMarkupsPlaceModeChanged.connect(self.ui.placeButton.setChecked)
@@ -116,7 +112,7 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             lambda: self._tell(lambda: self.logic.films.asFound(self._parameterNode.film))
         )
         self.ui.undoButton.clicked.connect(lambda: self._tell(self.logic.films.undo))
-        self.ui.exportButton.clicked.connect(self.onExportButton)
+        self.ui.exportButton.clicked.connect(lambda: self._busily(self._export))
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
@@ -185,7 +181,7 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         if parameters is None or self.logic.running or not self.ui:
             return
-        films, film = self.logic.films, parameters.film
+        films = self.logic.films
         for name in OF_FILM:
             getattr(self.ui, name).visible = self._onFilm
         for name in OF_SEGMENTATION:
@@ -193,7 +189,7 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         reason = films.validateFile(parameters.filmFile)
         self.panel.offer(self.ui.loadFilmButton, reason, _("Load the film and choose it."))
         if self._onFilm:
-            reason = films.validate(film, parameters.method.value)
+            reason = films.validate(parameters.film, parameters.method.value)
             toolTip = _("Find the endplates on the film and measure its angles.")
         else:
             reason = self.logic.spines.validate(parameters.segmentation)
@@ -312,8 +308,7 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onPlaceButton(self, place):
         """Let the user click on the ends of an endplate, or end that."""
-        parameters = self._parameterNode
-        if place and parameters is not None:
+        if place and self._parameterNode is not None:
             self.panel.attempt(self._place)
         self.ui.placeWidget.setPlaceModeEnabled(place)
 
@@ -344,18 +339,14 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # Files
 
-    def onLoadFilmButton(self):
+    def _busily(self, action):
         with slicer.util.WaitCursor():
-            self.panel.attempt(self._loadFilm)
+            self.panel.attempt(action)
 
     def _loadFilm(self):
         parameters = self._parameterNode
         parameters.film = self.logic.films.load(slicer.mrmlScene, parameters.filmFile)
         return self.logic.films.notes(parameters.film)
-
-    def onExportButton(self):
-        with slicer.util.WaitCursor():
-            self.panel.attempt(self._export)
 
     def _export(self):
         parameters = self._parameterNode
@@ -363,8 +354,8 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._onFilm:
             folder = self.logic.films.export(parameters.film, parameters.exportFolder, more)
         else:
-            node = parameters.segmentation
-            folder = self.logic.spines.export(node, parameters.exportFolder, more)
+            spines = self.logic.spines
+            folder = spines.export(parameters.segmentation, parameters.exportFolder, more)
         return [_("Written to {folder}.").format(folder=folder)]
 
     def _viewPicture(self):

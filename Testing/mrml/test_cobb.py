@@ -10,23 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import slicer
 import tinycobb
 import tinycobbworker
 from CobbAngleLib.Drawing import DRAWN
 from CobbAngleLib.FilmState import FOUND
 from CobbAngleLib.Logic import CobbLogic
-from nodecases import addTransform, ctVolume, obliqueAffine, rigid
+from cobbcases import UPPER, WORKER, addFilm, atOnce, contents, drag, found, pixels, rows
+from nodecases import addTransform, obliqueAffine, rigid
 from spineseg import cobb_tables, registry
 from spineseg.errors import CancelledError, InputError
-from spineseg.io.films import Film
 from spineseg.measure.film import measure_film
 from spineseg.methods.film_result import FilmResult
 from SpineSegMRML import cobbjobs, endplates, films, volumes
 from SpineSegMRML.cobbjobs import FilmFound
-
-WORKER = [sys.executable, str(Path(tinycobbworker.__file__))]
-UPPER = ("T1", "superior")
 
 
 @pytest.fixture(autouse=True)
@@ -38,23 +34,9 @@ def tiny(monkeypatch):
     tinycobbworker.register()
 
 
-def found(angle: float, **more) -> FilmResult:
-    values = {"confidence": (0.9,) * 17, "warnings": ("Metal.",), **more}
-    return FilmResult(tinycobb.LEVELS, tinycobb.corners(angle), **values)
-
-
-def atOnce(film, method, **_):
-    """Answer like the child, without one."""
-    return FilmFound(tinycobb.NAME, found(float(film.array[0, 0])), 1.0)
-
-
 @pytest.fixture
 def logic():
     return CobbLogic(atOnce)
-
-
-def addFilm(scene, angle=40, **about):
-    return films.addFilmNode(scene, Film(tinycobb.picture(angle), name="film.png", **about))
 
 
 @pytest.fixture
@@ -65,37 +47,6 @@ def film(scene):
     image = node.GetImageData()
     image.SetExtent(*(bound + 5 for bound in image.GetExtent()))
     return node
-
-
-def contents(application):
-    """Return what a user would notice in the scene: nodes, their names, and the hierarchy."""
-    scene = application.scene
-    nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())]
-    shown = [n for n in nodes if not n.GetHideFromEditors() or n.IsA("vtkMRMLVolumeNode")]
-    items = application.subjectHierarchy().GetNumberOfItems()
-    return sorted((n.GetClassName(), n.GetName()) for n in shown), items
-
-
-def pixels(filmNode, key):
-    return endplates.pointsOf(endplates.linesOf(filmNode)[key], films.FilmPlace(filmNode))
-
-
-def drag(filmNode, key, point, by):
-    """Move one point of an endplate's line by (x, y) pixels, as a view does: in the world."""
-    node, place = endplates.linesOf(filmNode)[key], films.FilmPlace(filmNode)
-    (position,) = place.ras(pixels(filmNode, key)[point] + np.array(by, float))
-    # Not exactly on the film: a view's plane may lie beside it.
-    position = position + 0.3 * np.cross(*np.diff(place.ras(np.eye(3)[:, :2]), axis=0))
-    node.SetNthControlPointPositionWorld(point, *position)
-
-
-def rows(tableNode):
-    """Return a table's rows as mappings of texts."""
-    names = [tableNode.GetColumnName(c) for c in range(tableNode.GetNumberOfColumns())]
-    return [
-        {name: tableNode.GetCellText(r, c) for c, name in enumerate(names)}
-        for r in range(tableNode.GetNumberOfRows())
-    ]
 
 
 def test_a_film_gets_a_line_for_each_endplate_through_the_worker(application, film):
@@ -418,92 +369,6 @@ def test_the_files_are_the_terminals_and_tables_of_the_same(logic, scene, tmp_pa
     (folder / "report.txt").write_text("mine")
     with pytest.raises(InputError, match="report.txt"):
         logic.films.export(film, folder)
-
-
-def test_a_film_from_a_file_lies_upright_with_its_pixel_size(logic, scene, tmp_path):
-    path = tmp_path / "film.png"
-    sitk.WriteImage(sitk.GetImageFromArray(tinycobb.picture(30)), str(path))
-    node = logic.films.load(scene, path)
-    film = films.filmFromNode(node)
-    assert (film.name, film.spacing_mm, film.array.shape) == ("film.png", None, (1000, 600))
-    assert volumes.volumeFromNode(node).orientation in ("LIP", "RIA", "LIA")
-    left, right = films.FilmPlace(node).ras(np.array([[0.0, 0.0], [10.0, 0.0]]))
-    np.testing.assert_allclose(right - left, [-10.0, 0.0, 0.0])  # to the patient's left
-    top, bottom = films.FilmPlace(node).ras(np.array([[0.0, 0.0], [0.0, 10.0]]))
-    np.testing.assert_allclose(bottom - top, [0.0, 0.0, -10.0])
-    other = addFilm(scene, left_is="L", spacing_mm=(0.2, 0.1), view="ap")
-    left, right = films.FilmPlace(other).ras(np.array([[0.0, 0.0], [10.0, 0.0]]))
-    np.testing.assert_allclose(right - left, [1.0, 0.0, 0.0])
-    known = films.filmFromNode(other)
-    assert (known.left_is, known.spacing_mm, known.pixel_aspect) == ("L", (0.2, 0.1), 1.0)
-    lateral = addFilm(scene, view="lateral")
-    front, back = films.FilmPlace(lateral).ras(np.array([[0.0, 0.0], [10.0, 0.0]]))
-    np.testing.assert_allclose(back - front, [0.0, -10.0, 0.0])
-    other.SetSpacing(0.3, 0.3, 1.0)  # a user knows better
-    assert films.filmFromNode(other).spacing_mm == pytest.approx((0.3, 0.3))
-    assert logic.films.validateFile(path) == ""
-    assert "Choose the file" in logic.films.validateFile(tmp_path)
-
-
-def test_films_that_slicer_has_loaded_are_measured(logic, scene):
-    """As Slicer's readers make them: in the axial plane; a coloured PNG as a vector volume."""
-    picture = tinycobb.picture(40)
-    node = slicer.vtkMRMLVectorVolumeNode()
-    image = volumes.imageFromArray(picture[None])
-    colours = volumes.imageFromArray(
-        np.repeat(picture[None, ..., None], 3, axis=-1).reshape(1, 1000, 1800)
-    )
-    scalars = colours.GetPointData().GetScalars()
-    scalars.SetNumberOfComponents(3)
-    image.GetPointData().SetScalars(scalars)
-    node.SetAndObserveImageData(image)
-    node.SetRASToIJKMatrix(volumes.arrayToMatrix(np.diag([-1.0, -1.0, 1.0, 1.0])))
-    node = scene.AddNode(node)
-    film = films.filmFromNode(node)
-    assert (film.spacing_mm, film.array.shape) == (None, (1000, 600))
-    outcome = logic.films.measure(node)
-    assert outcome.state.measured.angles_deg["major"] == pytest.approx(40)
-    grey = volumes.addVolumeNode(
-        scene, volumes.Volume(picture[None].astype(np.int16), np.diag([-0.2, -0.3, 1.0, 1.0])), "cr"
-    )
-    film = films.filmFromNode(grey)
-    assert film.spacing_mm == pytest.approx((0.3, 0.2))
-    assert film.pixel_aspect == pytest.approx(1.5)
-    assert "pixel size is the volume's" in film.notes[0]
-    inverted = slicer.vtkMRMLColorTableNode()
-    inverted.SetName("Inverted Grey")
-    grey.GetDisplayNode().SetAndObserveColorNodeID(scene.AddNode(inverted).GetID())
-    assert films.filmFromNode(grey).array[5, 7] == 249 - picture[5, 7]
-
-
-def test_bad_input_is_refused_in_a_sentence(application, logic, scene):
-    def reason(array):
-        affine = np.diag([-1.0, -1.0, 1.0, 1.0])
-        node = volumes.addVolumeNode(scene, volumes.Volume(array, affine), "x")
-        return logic.films.validate(node), node
-
-    assert logic.films.validate(None) == "Choose a film."
-    ct = volumes.addVolumeNode(scene, ctVolume(np.eye(4)), "ct")
-    assert "“ct” has 14 slices, so it is a scan and not a film." in logic.films.validate(ct)
-    with pytest.raises(InputError, match="has 14 slices"):
-        logic.films.measure(ct)
-    empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
-    assert logic.films.validate(empty) == "“empty” has no voxels."
-    assert "shows nothing" in reason(np.full((1, 100, 90), 7, np.uint8))[0]
-    text, node = reason(tinycobb.picture(40)[None])
-    assert text == ""
-    hierarchy = application.subjectHierarchy()
-    item = hierarchy.GetItemByDataNode(node)
-    hierarchy.SetItemAttribute(item, "DICOM.Modality", "CT")
-    assert "is a CT, not a radiograph" in logic.films.validate(node)
-    assert "no method called “magic”" in logic.films.validate(addFilm(scene), "magic")
-    assert "doesn't measure films" in logic.films.validate(addFilm(scene), "vertebra-unet")
-
-
-def test_without_a_method_the_panel_says_what_a_user_can_do(logic, scene, monkeypatch):
-    rest = tuple(m for m in registry.METHODS if m.task != registry.COBB)
-    monkeypatch.setattr(registry, "METHODS", rest)
-    assert "place them by hand" in logic.films.validate(addFilm(scene))
 
 
 def test_work_on_a_film_is_saved_with_the_scene(application, logic, scene, tmp_path):
