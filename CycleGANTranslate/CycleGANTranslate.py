@@ -119,6 +119,8 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             self.logic.close()
         if self._timer:
             self._timer.stop()
+        if self.ui:
+            self.ui.previewButton.checked = False
         self.setParameterNode(None)
         self.removeObservers()
         if self.ui:
@@ -239,6 +241,8 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def _updateThreshold(self, bone):
         """Bring the preview and its buttons up to date."""
         parameters, threshold = self._parameterNode, self.logic.threshold
+        if parameters.syntheticCt is None:
+            self.ui.previewButton.checked = False
         reason = threshold.validatePreview(parameters.syntheticCt, bone)
         on = self.ui.previewButton.checked
         toolTip = _("Show what this threshold calls bone, and follow the sliders.")
