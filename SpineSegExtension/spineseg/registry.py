@@ -26,11 +26,12 @@ class Method:
         Name for people.
     task : str
         What it does: ``"segment"`` finds all vertebrae, ``"click"`` the one at a point,
-        ``"translate"`` makes a CT of an MR, ``"cobb"`` finds the spine on a radiograph.
+        ``"translate"`` makes a CT of an MR, ``"cobb"`` finds the spine on a radiograph,
+        ``"label"`` names the vertebrae on one.
     module : str
         Python module with `Settings` (a frozen dataclass), ``fit(data, settings, progress)`` and
-        ``predict(volume, settings, progress)`` (of task ``"cobb"``: of a film); a name without a
-        dot lies in `spineseg.methods`.
+        ``predict(volume, settings, progress)`` (of tasks ``"cobb"`` and ``"label"``: of a film); a
+        name without a dot lies in `spineseg.methods`.
     summary : str
         One sentence.
     models : tuple of str
@@ -73,6 +74,7 @@ SEGMENT = "segment"
 CLICK = "click"
 TRANSLATE = "translate"
 COBB = "cobb"
+LABEL = "label"
 DEFAULT_TRANSLATE = "cyclegan"
 DEFAULT_COBB = "cobb-landmarks"
 DEFAULT_SEGMENT = "vertebra-unet"
@@ -133,22 +135,31 @@ METHODS: tuple[Method, ...] = (
             " patients: strong curves, implants and both ends of the field of view need a look."
         ),
     ),
-)
-
-
-FILM_LANDMARKS = Method(
-    name=DEFAULT_COBB,
-    title="Vertebral corners on a film (two U-Nets)",
-    task=COBB,
-    module="cobb_landmarks",
-    summary="Finds T1–L5 on a frontal radiograph, or C2–S1 on a lateral one, and their corners.",
-    models=("cobb-landmarks", "cobb-lateral"),
-    limits=(
-        "Films of the whole spine with the usual vertebrae: implants, cut-off ends and a 13th rib"
-        " or 6th lumbar vertebra need a look."
+    Method(
+        name=DEFAULT_COBB,
+        title="Vertebral corners on a film (two U-Nets)",
+        task=COBB,
+        module="cobb_landmarks",
+        summary="Finds T1–L5 on a frontal radiograph, and four corners of each.",
+        models=("cobb-landmarks",),
+        limits=(
+            "Films of the whole spine with the usual vertebrae: implants, cut-off ends and a 13th"
+            " rib or 6th lumbar vertebra need a look."
+        ),
     ),
 )
-"""Joins `METHODS` when its weights ship; until then its training can be run and tried."""
+
+
+FILM_LABELS = Method(
+    name="film-labels",
+    title="Levels on a film (U-Net and residual corrector)",
+    task=LABEL,
+    module="film_labels",
+    summary="Names the vertebrae on a frontal or lateral radiograph and finds their centres.",
+    models=("film-labels-ap", "film-labels-lateral"),
+    limits="Films of the whole spine with the usual vertebrae: it always names all it learned.",
+)
+"""Joins `METHODS` when its weights ship."""
 
 
 def names(task: str | None = None) -> tuple[str, ...]:

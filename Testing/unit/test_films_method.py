@@ -409,13 +409,6 @@ def test_the_networks_learn(items: list[FilmItem]) -> None:
         assert parts[-1][name] < 0.97 * parts[0][name], name
 
 
-@pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the method into the registry, which it joins when its weights ship."""
-    if registry.FILM_LANDMARKS not in registry.METHODS:
-        monkeypatch.setattr(registry, "METHODS", (*registry.METHODS, registry.FILM_LANDMARKS))
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training of a moment, on films of its own."""

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 DOUBTFUL = 0.3
 """A vertebra with a lower confidence is named in a warning."""
-_STRANGE = 0.35  # mean probability below which the film may be of something else
+_STRANGE = 0.7  # mean probability below which the film may be of something else
 _METAL = 0.205  # brightness of a line along the spine, as a part of the film's range
 _FLANK = 9  # columns of a straightened spine, of which 37 are the width of a vertebra
 _LYING = ("", "lies on its right side", "is upside down", "lies on its left side")
@@ -69,6 +69,18 @@ def turns(mirrored: bool = False) -> list[Turn]:
     return [Turn(q, n, m) for n in (False, True) for q in range(4) for m in facings if q or n]
 
 
+def turn_words(turn: Turn) -> list[str]:
+    """Say what had to be done to make a film upright."""
+    found = []
+    if turn.quarters:
+        found.append(
+            f"The film {_LYING[turn.quarters]}; it was turned to be measured. Give it upright."
+        )
+    if turn.negative:
+        found.append("The film is a negative, with bone dark; it was turned over to be measured.")
+    return found
+
+
 def warnings_of(
     film: Film,
     original: Picture,
@@ -97,13 +109,7 @@ def warnings_of(
     """
     levels = LEVELS_OF[view]
     picture = turn.apply(original)
-    found = []
-    if turn.quarters:
-        found.append(
-            f"The film {_LYING[turn.quarters]}; it was turned to be measured. Give it upright."
-        )
-    if turn.negative:
-        found.append("The film is a negative, with bone dark; it was turned over to be measured.")
+    found = turn_words(turn)
     if score < _STRANGE:
         kind, other = ("lateral", "frontal") if view == LATERAL else ("frontal", "lateral")
         found.append(
