@@ -27,6 +27,11 @@ _COBB_SHOWN = (
     "films", "failed", "smape_percent", "smape_erasmus_percent", "major_mae_deg", "upper_mae_deg",
     "lower_mae_deg", "kyphosis_mae_deg", "lordosis_mae_deg", "corners_heights_percent", "seconds",
 )  # fmt: skip
+_LEVELS_SHOWN = (
+    "films", "failed_films", "disordered_films", "vertebrae", "all_identified_percent",
+    "identified_percent", "identified_20mm_percent", "error_px", "error_heights_percent",
+    "error_heights_percent_sd", "error_mm", "error_mm_sd", "seconds",
+)  # fmt: skip
 _CLICK_SHOWN = ("clicks", "refused", "dice", "dice_sd", "concurrency", "concurrency_sd", "seconds")
 
 
@@ -113,6 +118,42 @@ def evaluate_cobb_command(
         note(f"Note: {text}")
     for line in done.summary:
         note(f"{line['group']}: {_figures(line, _COBB_SHOWN)}")
+    print(output.absolute())
+
+
+@evaluate_app.command("films")
+def evaluate_films_command(
+    folder: Annotated[
+        Path, typer.Argument(help="Films with landmarks; for the layouts see docs/cobb.md.")
+    ],
+    output: Csv,
+    view: Annotated[str, typer.Option(help="ap or lateral films.")] = "ap",
+    models: Annotated[
+        Path | None, typer.Option(help="Folder of trained weights; else what is installed.")
+    ] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(min=0, help="Only the films that a training with this fold kept aside."),
+    ] = None,
+    unet: Annotated[
+        bool, typer.Option("--unet", help="The U-Net's places, without the corrector.")
+    ] = False,
+    resume: Resume = False,
+    debug: Debug = False,
+) -> None:
+    """Label films with known landmarks: identification rate and distances, by region."""
+    with work(debug) as progress:
+        from spineseg.evaluation.film_levels import evaluate_films
+        from spineseg.methods.film_labels import Settings
+        from spineseg.training.film_labels import FilmLabelTraining
+
+        FilmLabelTraining(view=view, fold=fold)  # says what is wrong with them
+        settings = Settings(models=str(models) if models else None, view=view, correct=not unet)
+        done = evaluate_films(folder, output, settings, progress, fold=fold, resume=resume)
+    for text in done.notes:
+        note(f"Note: {text}")
+    for line in done.summary:
+        note(f"{line['group']}: {_figures(line, _LEVELS_SHOWN)}")
     print(output.absolute())
 
 

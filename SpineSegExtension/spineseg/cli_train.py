@@ -19,6 +19,7 @@ TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cascade": ("spineseg.training.cascade", ("preset", "stage", *REAL)),
     "cyclegan": ("spineseg.training.cyclegan", ("preset", "mr", "ct", "adversarial", "hold-out")),
     "cobb-landmarks": ("spineseg.training.films", ("fold", "view", "digital")),
+    "film-labels": ("spineseg.training.film_labels", ("preset", "fold", "view", "digital")),
 }
 """Method → the module whose ``fit`` trains it, and the options that are its own."""
 
@@ -59,7 +60,7 @@ def train_command(
     hours: Annotated[float, typer.Option(min=0.0, help="Time to train.")] = 2.0,
     preset: Annotated[
         str | None,
-        typer.Option(help="click, cascade, cyclegan: small (what ships) or paper (published)."),
+        typer.Option(help="click, cascade, cyclegan, film-labels: small (default) or paper."),
     ] = None,
     augment: Annotated[
         str | None,
@@ -84,17 +85,17 @@ def train_command(
     ] = None,
     fold: Annotated[
         int | None,
-        typer.Option(min=0, help="cobb: films of this fold, 0 to 4, are kept aside to measure on."),
+        typer.Option(min=0, help="films: this fold, 0 to 4, is kept aside to measure on."),
     ] = None,
     view: Annotated[
-        str | None, typer.Option(help="cobb: ap (default) or lateral films.")
+        str | None, typer.Option(help="films: ap (default) or lateral.")
     ] = None,
     digital: Annotated[
-        Path | None, typer.Option(help="cobb: folder of films rendered from digital patients.")
+        Path | None, typer.Option(help="films: folder of those rendered from digital patients.")
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder with real label maps to add, else digital spines; cobb: films."),
+        typer.Option(help="Folder with real label maps to add, else digital spines; or films."),
     ] = None,
     real_scans: Annotated[
         bool,

@@ -79,6 +79,12 @@ class FilmTruth:
     relative: bool = False
     spacing_mm: float | None = None
 
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which vertebrae (n,) have a corner that is known."""
+        placed = np.all(np.isfinite(self.corners_px), axis=2)
+        return np.asarray(np.any(placed, axis=1))
+
     def corners_on(self, width_px: int, height_px: int) -> Floats:
         """Return the corners in pixels of a film of this size."""
         return self.corners_px * ((width_px, height_px) if self.relative else (1.0, 1.0))

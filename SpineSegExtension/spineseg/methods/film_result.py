@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spineseg.errors import SpineSegError
 
-__all__ = ["AP", "LATERAL", "FilmResult"]
+__all__ = ["AP", "LATERAL", "FilmLevels", "FilmResult"]
 
 AP = "ap"
 LATERAL = "lateral"
@@ -94,3 +94,73 @@ class FilmResult:
             if found[name] is not None:
                 found[name] = np.array(found[name], dtype=np.float64)  # which takes None for NaN
         return cls(**found)
+
+
+@dataclass(frozen=True, eq=False)
+class FilmLevels:
+    """The levels on one film, and where their centres lie.
+
+    Attributes
+    ----------
+    levels : tuple of str
+        From the top.
+    centres_px : (n, 2) float64
+        (x, y) as in `FilmResult`: the middle of the body; of C2 and of the sacrum the middle of the
+        lower and of the upper endplate.
+    confidence : tuple of float
+        0–1, one a level.
+    view : {"ap", "lateral"}
+    spacing_mm : (float, float) or None
+        Of the film, between rows and between columns.
+    warnings, settings, timings, models
+        As in `FilmResult`.
+
+    Raises
+    ------
+    SpineSegError
+        The parts do not fit each other; a fault of the method.
+    """
+
+    levels: tuple[str, ...]
+    centres_px: NDArray[np.float64]
+    confidence: tuple[float, ...]
+    view: str = AP
+    spacing_mm: tuple[float, float] | None = None
+    warnings: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.levels)
+        fits = (
+            self.centres_px.shape == (count, 2)
+            and len(self.confidence) == count
+            and self.view in (AP, LATERAL)
+            and bool(np.isfinite(self.centres_px).all())
+        )
+        if not fits:
+            raise SpineSegError("The film's method returned parts that do not fit each other.")
+
+    @property
+    def centres_mm(self) -> NDArray[np.float64] | None:
+        """(n, 2) from the middle of the first pixel, to the right and down; None if unknown."""
+        if self.spacing_mm is None:
+            return None
+        return np.asarray(self.centres_px * self.spacing_mm[::-1])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON's types: one entry a level, and what holds for the film."""
+        in_mm = self.centres_mm
+        rows = []
+        for n, level in enumerate(self.levels):
+            row = {"level": level, "centre_px": [round(float(v), 2) for v in self.centres_px[n]]}
+            if in_mm is not None:
+                row["centre_mm"] = [round(float(v), 2) for v in in_mm[n]]
+            rows.append({**row, "confidence": self.confidence[n]})
+        return {
+            "view": self.view,
+            "levels": rows,
+            "spacing_mm": list(self.spacing_mm) if self.spacing_mm else None,
+            "warnings": list(self.warnings),
+        }

@@ -26,7 +26,7 @@ def unet_params(inputs: int, outputs: int, filters: Sequence[int], stride: int) 
         "spatial_dims": 2,
         "in_channels": inputs,
         "out_channels": outputs,
-        "kernel_size": [2 * stride - 1] + [3] * deeper,
+        "kernel_size": [max(3, 2 * stride - 1)] + [3] * deeper,
         "strides": [stride] + [2] * deeper,
         "upsample_kernel_size": [2] * deeper,
         "filters": list(filters),

@@ -50,15 +50,21 @@ def film_cases(folder: Path, view: str = AP) -> list[FilmTruth]:
     InputError
         A table is missing or damaged, or there is no film of this view whose vertebrae are known.
     """
-    folder = folder / PLACES[view] if (folder / PLACES[view]).is_dir() else folder
-    found = [truth for truth in find_film_truths(folder) if truth.view == view]
+    found = view_cases(folder, view)
     # A vertebra of which nothing is known breaks the chain: such a film can't be learned from.
-    whole = [t for t in found if np.isfinite(t.corners_px).all(axis=2).any(axis=1).all()]
+    whole = [t for t in found if t.known.all()]
     if not whole:
         raise InputError(
             f"There are no {view} films with all their landmarks in {folder}.", _LAYOUT
         )
-    return [t if t.patient else replace(t, patient=t.path.stem) for t in whole]
+    return whole
+
+
+def view_cases(folder: Path, view: str) -> list[FilmTruth]:
+    """Return all films of a folder that show a view; one without a patient is one of its own."""
+    folder = folder / PLACES[view] if (folder / PLACES[view]).is_dir() else folder
+    found = [truth for truth in find_film_truths(folder) if truth.view == view]
+    return [t if t.patient else replace(t, patient=t.path.stem) for t in found]
 
 
 def centres_of(corners: Floats) -> Floats:

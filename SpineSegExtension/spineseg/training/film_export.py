@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 #: The sources' terms for the films, as they stand.
 TERMS = "image terms not stated: research use"
-_SOURCE = {
+#: Where the films of each view come from.
+SOURCE = {
     AP: "SpineWeb dataset 16 (AASCE 2019), public frontal films",
     LATERAL: "full-spine lateral films, open test set of a published vertebra detector",
 }
@@ -59,9 +60,9 @@ def command_of(settings: FilmTraining) -> str:
 def _training_data(
     settings: FilmTraining, films: int, wrong: int, digital: int
 ) -> list[dict[str, Any]]:
-    other = _SOURCE[LATERAL if settings.view == AP else AP]
+    other = SOURCE[LATERAL if settings.view == AP else AP]
     rows = [
-        (_SOURCE[settings.view], TERMS, films),
+        (SOURCE[settings.view], TERMS, films),
         ("digital patients, rendered as films (docs/phantom.md)", "Apache-2.0", digital),
         (f"{other}, shown as what is no {settings.view} film", TERMS, wrong),
     ]
