@@ -115,7 +115,8 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.exportButton.clicked.connect(lambda: self._busily(self._export))
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneReplaced)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneReplaced)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         self.initializeParameterNode()
 
@@ -147,7 +148,8 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.placeWidget.setPlaceModeEnabled(False)
         self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller, event):
+    def onSceneReplaced(self, caller, event):
+        # Loading a scene changes the parameter node without an event of its own.
         if self.parent.isEntered:
             self.initializeParameterNode()
 

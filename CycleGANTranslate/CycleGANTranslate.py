@@ -109,7 +109,8 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.ui.exportButton.clicked.connect(self.onExportButton)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneReplaced)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneReplaced)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         self._setRunning(False)
         self.initializeParameterNode()
@@ -151,7 +152,8 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.setParameterNode(None)
         self.ui.segmentEditorWidget.setSegmentationNode(None)
 
-    def onSceneEndClose(self, caller, event):
+    def onSceneReplaced(self, caller, event):
+        # Loading a scene changes the parameter node without an event of its own.
         if self.parent.isEntered:
             self.initializeParameterNode()
 

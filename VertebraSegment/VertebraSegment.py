@@ -102,7 +102,8 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.updateButton.clicked.connect(self.onUpdateButton)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneReplaced)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneReplaced)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         self._setRunning(False)
         self.initializeParameterNode()
@@ -141,7 +142,8 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         self.ui.segmentEditorWidget.setSegmentationNode(None)
 
-    def onSceneEndClose(self, caller, event):
+    def onSceneReplaced(self, caller, event):
+        # Loading a scene changes the parameter node without an event of its own.
         if self.parent.isEntered:
             self.initializeParameterNode()
 

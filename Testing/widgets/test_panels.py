@@ -10,7 +10,7 @@ import pytest
 import slicer
 from panelcases import CASES, STEPS, Steps, nodesOf, visibleState
 from spineseg.errors import MemoryLimitError
-from SpineSegMRML import jobs
+from SpineSegMRML import dependencies, jobs
 
 
 @pytest.fixture(params=CASES, ids=list(CASES))
@@ -157,6 +157,27 @@ def test_a_run_in_a_child_process_shows_its_progress_and_its_result(panel, case,
     assert panel.ui.segmentEditorWidget.segmentationNode() is panel._parameterNode.segmentation
 
 
+def test_what_is_missing_is_asked_for_once_and_nothing_runs_without_it(
+    panel, case, node, messages, monkeypatch
+):
+    import qt
+    from standin.ctkwidgets import ctkMessageBox
+
+    absent = dependencies.Package("no_such_package", "no-such-package>=1", 30)
+    monkeypatch.setattr(dependencies, "missing", lambda packages=(): [absent])
+    steps = Steps(case.answer)
+    case.setRunner(panel, steps)
+    ctkMessageBox.answers.append(qt.QMessageBox.Cancel)
+    panel.ui.applyButton.click()
+    assert "30 MB" in messages[0]["text"]
+    assert len(messages) == 1
+    ctkMessageBox.answers.append(qt.QMessageBox.Ok)
+    panel.ui.applyButton.click()  # the stand-in installs nothing
+    assert messages[-1]["text"].startswith("no-such-package>=1 could not be installed.")
+    assert steps.seen == []
+    assert visibleState(panel)[:3] == (case.apply, True, False)
+
+
 def test_cancel_cancels(panel, case, node, scene, messages):
     before = nodesOf(scene)
     steps = Steps(case.answer, panel.ui.applyButton.click, lambda: visibleState(panel))
@@ -296,6 +317,23 @@ def test_the_scene_is_closed_and_another_is_opened(panel, case, node, scene):
     setattr(panel._parameterNode, case.input, case.addInput(scene))
     panel.ui.applyButton.click()
     assert panel._parameterNode.resultTable.GetNumberOfRows() > 0
+
+
+def test_a_saved_scene_brings_its_choices_back(panel, case, node, scene, tmp_path):
+    panel.ui.deviceComboBox.currentIndex = 1
+    panel.ui.exportFolderPathLineEdit.currentPath = str(tmp_path)
+    before = values(panel)
+    path = tmp_path / "scene.mrml"
+    scene.SetURL(str(path))
+    assert scene.Commit()
+    scene.Clear(False)
+    assert values(panel) != before
+    assert scene.Connect()
+    after = values(panel)
+    assert after.pop(case.input).GetName() == before.pop(case.input).GetName()
+    assert after == before
+    assert panel.ui.deviceComboBox.currentIndex == 1
+    assert bound(panel)[case.input].currentNode() is panel._parameterNode.getValue(case.input)
 
 
 def test_a_closed_module_leaves_the_parameters_alone(panel, case, node):
