@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spineseg.io.films import Film
+from spineseg.labels import SACRUM
 from spineseg.measure.cobb import LOWER, UPPER
 from spineseg.measure.endplates import Endplate
 from spineseg.measure.film import FilmMeasurement
@@ -26,6 +28,7 @@ DPI = 100
 _TALL_PX = 900  # height of a picture
 _MARGIN_MM = 45.0  # beside a spine, for names and angles
 _PLATE, _ENDS = "#ffd84d", "#ff5a36"
+_EDGE = 0.09  # of a film's width: an angle is written no nearer to its edge
 _BEYOND = 1.2  # of an endplate's width: how far the lines of an angle reach out to each side
 
 
@@ -41,6 +44,13 @@ def film_png(measured: FilmMeasurement, film: Film) -> bytes:
     axes.imshow(grey, cmap="gray", extent=extent, aspect="auto", vmin=0, vmax=1)
     if measured.corners_px is not None:
         _endplates(axes, measured, measured.corners_px)
+        for first, last, hollow, angle in _angles(measured, measured.corners_px):
+            _long(axes, *first)
+            _long(axes, *last)
+            middle = (first.mean(axis=0) + last.mean(axis=0)) / 2
+            x = middle[0] + hollow * 2.2 * float(np.linalg.norm(first[1] - first[0]))
+            x = float(np.clip(x, _EDGE * film.width_px, (1 - _EDGE) * film.width_px))
+            _write(axes, x, float(middle[1]), f"{angle:.0f}°", big=True)
     axes.set_xlim(-0.5, film.width_px - 0.5)
     axes.set_ylim(film.height_px - 0.5, -0.5)
     return _png(axes)
@@ -56,15 +66,28 @@ def _endplates(axes: Axes, measured: FilmMeasurement, corners: Floats) -> None:
             float(np.nanmax(row[:, 0]) - np.nanmin(row[:, 0])),
         )
         _write(axes, side + 0.15 * width, float(np.nanmean(row[:, 1])), level)
+
+
+def _angles(
+    measured: FilmMeasurement, corners: Floats
+) -> Iterator[tuple[Floats, Floats, float, float]]:
+    """Give each angle's two endplates (2, 2), its hollow side in the picture, −1 or 1, and size."""
     for curve in measured.clinical.curves if measured.clinical else ():
-        ends = corners[curve.upper_end, list(UPPER)], corners[curve.lower_end, list(LOWER)]
-        for line in ends:
-            _long(axes, line[0], line[1])
-        middle = (ends[0].mean(axis=0) + ends[1].mean(axis=0)) / 2
-        width = float(np.linalg.norm(ends[0][1] - ends[0][0]))
         # On the hollow side, where the two lines come together.
-        x = middle[0] + (-1 if curve.convex == "right" else 1) * 2.2 * width
-        _write(axes, float(x), float(middle[1]), f"{curve.angle_deg:.0f}°", big=True)
+        hollow = -1.0 if curve.convex == "right" else 1.0
+        first, last = corners[curve.upper_end, list(UPPER)], corners[curve.lower_end, list(LOWER)]
+        yield first, last, hollow, curve.angle_deg
+    side = measured.sagittal
+    if side is None:
+        return
+    front = 1.0 if side.faces == "right" else -1.0
+    rows = dict(zip(measured.levels, corners, strict=True))
+    for angle, upper, lower, plate, hollow in (
+        (side.kyphosis_deg, "T4", "T12", LOWER, front),
+        (side.lordosis_deg, "L1", SACRUM.name, UPPER, -front),
+    ):
+        if angle is not None:
+            yield rows[upper][list(UPPER)], rows[lower][list(plate)], hollow, angle
 
 
 def spine_png(angles: SpineAngles, segmentation: Volume, view: str) -> bytes:
