@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from .answers import cobb_angle
 from .chain import Chain, build_chain
@@ -28,10 +29,13 @@ from .settings import PhantomSettings
 __all__ = ["FilmField", "RenderedFilm", "random_field", "render_film"]
 
 Array = npt.NDArray[Any]
-#: Voxels across and along the beam, mm.
-_SPINE_MM, _BODY_MM = (1.0, 2.5), (2.5, 4.0)
+#: Voxels across and along the beam, mm, of spine and body; larger on films of more than so many
+#: mm, whose pixels are larger too.
+_NEAR = (1.0, 2.5), (2.5, 4.0)
+_WIDE = (1.2, 3.0), (3.0, 5.0)
+_LONG_MM = 620.0
 #: What lies in front of and behind the spine, and on both sides of it, mm.
-_BEFORE, _BEHIND, _ASIDE = 270.0, 170.0, 260.0
+_BEFORE, _BEHIND, _ASIDE = 270.0, 170.0, 235.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def render_film(
     levels, corners = film_corners(chain, field.beam)
     corners = field.pixels(corners)
     inside = (corners >= -0.5) & (corners <= np.array([field.columns, field.rows]) - 0.5)
-    whole = (inside | np.isnan(corners)).all(axis=(1, 2))
+    whole = np.asarray(np.all(inside | np.isnan(corners), axis=(1, 2)))
     kyphosis, lordosis = sagittal_truth(chain)
     return RenderedFilm(
         pixels=develop(water, mineral, field.spacing_mm, look, noise),
@@ -189,22 +193,25 @@ def _sums(
 ) -> tuple[Array, Array]:
     """Water-like matter and mineral that the rays meet, g/cm², float32 (rows, columns) each."""
     beam = field.beam
+    spine_mm, body_mm = _WIDE if field.size[1] > _LONG_MM else _NEAR
     u = field.corner[0] + (np.arange(field.columns) + 0.5) * field.spacing_mm
     v = field.corner[1] + (np.arange(field.rows) + 0.5) * field.spacing_mm
     places = np.array([body.centre for body in chain.bodies] + [chain.sacrum_centre])
     low, high = places.min(axis=0), places.max(axis=0)
     below, above = np.array([58.0, 80.0, 130.0]), np.array([58.0, 45.0, 35.0])
-    fine = _canvas(field, low - below, high + above, _SPINE_MM)
+    fine = _canvas(field, low - below, high + above, spine_mm)
     draw(fine, chain, settings, seed, spine_only=True)
     bones = np.zeros(256, dtype=bool)
     bones[VERTEBRA_CODES[0] : VERTEBRA_CODES[1] + 1] = True
     bones[Tissue.SACRUM] = True
     total = shadow(beam, fine, matter.spine(fine, beam.axis), u, v, 2.5)
     below, above = np.array([_ASIDE, _BEHIND, 500.0]), np.array([_ASIDE, _BEFORE, 300.0])
-    coarse = _canvas(field, low - below, high + above, _BODY_MM)
+    coarse = _canvas(field, low - below, high + above, body_mm)
     draw(coarse, chain, replace(settings, metal=(), lesions=()), seed)
-    total = total + shadow(beam, coarse, matter.body(coarse, beam.axis, bones), u, v, 8.0)
-    return total[0], total[1]
+    rest = shadow(beam, coarse, matter.body(coarse, beam.axis, bones), u, v, 8.0)
+    # Skin and organs have no steps, whatever the voxels' size.
+    soft = ndimage.gaussian_filter(rest[0], 0.7 * body_mm[0] / field.spacing_mm, truncate=2.5)
+    return total[0] + soft, total[1] + rest[1]
 
 
 def _canvas(field: FilmField, low: Array, high: Array, voxel: tuple[float, float]) -> Any:

@@ -34,7 +34,7 @@ def endplate_rim(body: Body, upper: bool) -> Array:
     x, y = x * half_w * shrink, np.maximum(y * half_d * shrink, -_BACK * half_d + _ROUND_MM)
     u = y / half_d
     height = middle + u * (front - back) / 2 + u * u * ((front + back) / 2 - middle)
-    z = (np.maximum(height, 3.0) / 2 - _ROUND_MM) * (1 if upper else -1)
+    z = np.maximum(height, 3.0) / 2 * (1 if upper else -1)
     return np.asarray(np.stack([x, y, z], axis=1) @ body.rotation.T + body.centre)
 
 

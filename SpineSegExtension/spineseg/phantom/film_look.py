@@ -32,8 +32,9 @@ class FilmLook:
         its blur
     even, even_mm : how much of the slow change of brightness the processing took out, and what it
         took for slow
-    edges : how much edges are raised
+    detail, edges : how much structures of a centimetre, and of a millimetre, are raised
     dark, bright : percentiles of the film that are shown black and white
+    top : how bright white is, as a share of the range
     gamma : of the curve between them
     slope : brightness gained across the film, (right, down), as a share of the range
     stitch : height of the seam between two exposures (0–1) and the step there; None for none
@@ -50,9 +51,11 @@ class FilmLook:
     grain_mm: float = 0.4
     even: float = 0.3
     even_mm: float = 40.0
+    detail: float = 0.3
     edges: float = 0.3
     dark: float = 5.0
     bright: float = 99.5
+    top: float = 1.0
     gamma: float = 1.0
     slope: tuple[float, float] = (0.0, 0.0)
     stitch: tuple[float, float] | None = None
@@ -63,8 +66,9 @@ class FilmLook:
 
 
 def random_look(rng: np.random.Generator, view: str) -> FilmLook:
-    """A film's look at random: lateral ones are often stitched, with a ruler's lines."""
+    """A film's look at random: lateral ones are evened out more, and often stitched and ruled."""
     lateral = view == "lateral"
+    often = 0.85 if lateral else 0.6
     stitch = None
     if rng.random() < (0.7 if lateral else 0.15):
         stitch = (float(rng.uniform(0.3, 0.7)), float(rng.normal(0, 0.06)))
@@ -74,14 +78,16 @@ def random_look(rng: np.random.Generator, view: str) -> FilmLook:
         scatter=float(rng.uniform(0.05, 0.8)),
         scatter_mm=float(rng.uniform(20, 60)),
         blur_mm=float(rng.uniform(0.1, 0.7)),
-        noise=float(np.exp(rng.uniform(np.log(0.006), np.log(0.06)))),
-        grain_mm=float(rng.uniform(0.2, 0.9)),
-        even=float(rng.uniform(0.0, 0.75)) if rng.random() < 0.6 else 0.0,
-        even_mm=float(rng.uniform(25, 80)),
-        edges=float(rng.uniform(0.0, 1.2)),
-        dark=float(rng.uniform(1, 25)),
-        bright=float(rng.uniform(96, 100)),
-        gamma=float(np.exp(rng.normal(0.0, 0.25))),
+        noise=float(np.exp(rng.uniform(np.log(0.005), np.log(0.03)))),
+        grain_mm=float(rng.uniform(0.2, 0.7)),
+        even=float(rng.uniform(0.4 if lateral else 0.0, 0.85)) if rng.random() < often else 0.0,
+        even_mm=float(rng.uniform(20, 80)),
+        detail=float(rng.uniform(0.3, 2.5) if lateral else rng.uniform(0.0, 0.8)),
+        edges=float(rng.uniform(0.5, 3.0) if lateral else rng.uniform(0.0, 1.5)),
+        dark=float(rng.uniform(0, 6) if lateral else rng.uniform(1, 22)),
+        bright=float(rng.uniform(97, 100)),
+        top=float(rng.uniform(0.7, 1.0)),
+        gamma=float(np.exp(rng.normal(-0.15 if lateral else 0.0, 0.25))),
         slope=(float(rng.normal(0, 0.04)), float(rng.normal(0, 0.06))),
         stitch=stitch,
         grid_mm=float(rng.uniform(30, 60)) if rng.random() < (0.5 if lateral else 0.03) else 0.0,
@@ -135,16 +141,19 @@ def _coarse_blur(picture: Array, sigma: float) -> Array:
 def _shown(value: Array, body: Array, spacing_mm: float, look: FilmLook) -> Array:
     """Processing, window and marks."""
     if look.even > 0:
-        floor = float(np.percentile(value[body], 1)) if body.any() else 0.0
-        slow = _coarse_blur(np.maximum(value, floor), look.even_mm / spacing_mm)
+        # Within the body alone: no halo along the skin.
+        weight = body.astype(np.float32) + np.float32(1e-3)
+        sigma = look.even_mm / spacing_mm
+        slow = _coarse_blur(value * weight, sigma) / _coarse_blur(weight, sigma)
         value = value - np.float32(look.even) * (slow - float(slow.mean()))
-    if look.edges > 0:
-        value = value + np.float32(look.edges) * (
-            value - ndimage.gaussian_filter(value, 1.5 / spacing_mm, truncate=2.5)
-        )
+        value[~body] = np.minimum(value[~body], np.percentile(value[body], 1) if body.any() else 0)
+    for much, wide_mm in ((look.detail, 8.0), (look.edges, 1.5)):
+        if much > 0:
+            blurred = _coarse_blur(value, wide_mm / spacing_mm)
+            value = value + np.float32(much) * np.clip(value - blurred, -0.6, 0.6)
     of = value[body] if body.any() else value
     low, high = np.percentile(of, [look.dark, look.bright])
-    shown = np.clip((value - low) / max(float(high - low), 1e-3), 0, 1) ** look.gamma
+    shown = np.clip((value - low) / max(float(high - low), 1e-3), 0, 1) ** look.gamma * look.top
     rows, columns = shown.shape
     right, down = np.linspace(-0.5, 0.5, columns), np.linspace(-0.5, 0.5, rows)[:, None]
     shown = shown * (1 + look.slope[0] * right + look.slope[1] * down)

@@ -40,12 +40,12 @@ class Matter:
         core = np.zeros(256, dtype=np.float32)
         shell = np.zeros(256, dtype=np.float32)
         spongy = float(np.clip(rng.normal(250 - 200 * osteoporosis, 30), 20, 350))
-        cortex = float(rng.uniform(700, 1500)) * (1 - 0.25 * osteoporosis)
+        cortex = float(rng.uniform(600, 1300)) * (1 - 0.25 * osteoporosis)
         thick = float(rng.uniform(0.5, 1.3)) * (1 - 0.3 * osteoporosis)
-        core[IS_BONE] = spongy * rng.uniform(0.7, 1.3)
+        core[IS_BONE] = spongy * rng.uniform(0.6, 1.1)
         core[BODY_CODE : VERTEBRA_CODES[1] + 1] = spongy
-        shell[IS_BONE] = thick * rng.uniform(1.0, 2.0)
-        shell[VERTEBRA_CODES[0] : BODY_CODE] = thick * rng.uniform(1.4, 2.6)
+        shell[IS_BONE] = thick * rng.uniform(0.6, 1.4)
+        shell[VERTEBRA_CODES[0] : BODY_CODE] = thick * rng.uniform(0.6, 1.4)
         shell[BODY_CODE : VERTEBRA_CODES[1] + 1] = thick
         shell[Tissue.SKULL] = 2.5 * thick
         shell[Tissue.FEMUR] = shell[Tissue.LIMB] = 3.5 * thick

@@ -58,7 +58,8 @@ def draw_soft_tissue(
     seeds = rng.integers(2**31, size=4)
     shape = body_shape(chain, settings.arms)
     soft = Soft(canvas, shape)
-    skin = _skin(soft, shape, np.random.default_rng(seeds[0]))
+    forward = settings.arms == "forward"
+    skin = _skin(soft, shape, np.random.default_rng(seeds[0]), 0.65 if forward else 1.0)
     inside = _layers(soft, shape, skin, np.random.default_rng(seeds[1]))
     draw_organs(soft, shape, np.random.default_rng(seeds[2]))
     soft.code[~inside] = Tissue.AIR
@@ -66,13 +67,16 @@ def draw_soft_tissue(
     np.copyto(canvas.tissue, soft.code, where=canvas.tissue == Tissue.AIR)
 
 
-def _skin(soft: Soft, shape: Shape, rng: np.random.Generator) -> Outline:
-    """The body's outline at every height, from the spine, the ribs and the fat."""
+def _skin(soft: Soft, shape: Shape, rng: np.random.Generator, narrow: float = 1.0) -> Outline:
+    """The body's outline at every height, from the spine, the ribs and the fat.
+
+    ``narrow`` scales the shoulders, which go forwards with the arms.
+    """
     k, fat = shape.scale, shape.fat
     belly = fat * rng.uniform(0.5, 2.2)
     behind = fat * rng.uniform(0.4, 1.0)
     bust = rng.uniform(0, 22) if rng.random() < 0.5 else 0.0
-    shoulder = rng.uniform(0.95, 1.08)
+    shoulder = rng.uniform(0.95, 1.08) * narrow
     at = shape.height
     neck, hip = min(0.35 * fat, 12), 0.9 * fat
     # Height; half-width; back and front before the spine's centre (mm of an adult without fat).
@@ -272,8 +276,8 @@ def _metal(soft: Soft, a: Array, b: Array) -> None:
 
 def _arms(soft: Soft, shape: Shape, air: Array) -> None:
     """Skin, fat and muscle round the humeri; arms that are not up have a forearm too."""
-    k = shape.scale
     for arm in shape.arms:
+        k = shape.scale * (0.8 if arm.hand is not None and arm.hand[2] > arm.elbow[2] else 1.0)
         _limb(soft, arm.head, arm.elbow, (52 * k, 50 * k), (40 * k, 38 * k), air, 0.0)
         if arm.hand is not None:
             _limb(soft, arm.elbow, arm.hand, (40 * k, 38 * k), (28 * k, 24 * k), air, 9.0)
