@@ -18,7 +18,7 @@ TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "click": ("spineseg.training.click", ("preset", "augment", "target", *REAL)),
     "cascade": ("spineseg.training.cascade", ("preset", "stage", *REAL)),
     "cyclegan": ("spineseg.training.cyclegan", ("preset", "mr", "ct", "adversarial", "hold-out")),
-    "cobb-landmarks": ("spineseg.training.films", ("fold", "view", "digital")),
+    "cobb-landmarks": ("spineseg.training.films", ("fold", "view", "digital", "start")),
     "film-labels": ("spineseg.training.film_labels", ("preset", "fold", "view", "digital")),
 }
 """Method → the module whose ``fit`` trains it, and the options that are its own."""
@@ -93,6 +93,10 @@ def train_command(
     digital: Annotated[
         Path | None, typer.Option(help="films: folder of those rendered from digital patients.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="cobb, lateral: folder of models with the frontal one, to begin from."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder with real label maps to add, else digital spines; or films."),
@@ -127,6 +131,7 @@ def train_command(
             "fold": fold,
             "view": view,
             "digital": digital,
+            "start": start,
         }
         own |= {"real-scans": real_scans or None, "hold-out": tuple(hold_out or ()) or None}
         fit = trainer(method, own)

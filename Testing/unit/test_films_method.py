@@ -33,7 +33,7 @@ from spineseg.training.film_samples import (
     window_samples,
     with_metal,
 )
-from spineseg.training.films import FilmBatches, FilmTraining, fit, split
+from spineseg.training.films import FilmBatches, FilmTraining, begin_from, fit, split
 from spineseg.weights import load_card
 from tinyfilm import drawn_film, film_folder
 
@@ -344,6 +344,19 @@ def test_unknown_endplates_cost_nothing(items: list[FilmItem]) -> None:
     loss.backward()
     assert all(np.isfinite(value) for value in parts.values())
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_lateral_networks_begin_from_frontal_ones() -> None:
+    frontal = FilmNetworks(**SMALL)
+    lateral = FilmNetworks(**SMALL, vertebrae=24)
+    before = lateral.state_dict()["find.output_block.conv.conv.weight"].clone()
+    count = begin_from(lateral, {k: v.half() for k, v in frontal.state_dict().items()})
+    after = lateral.state_dict()
+    # All but the places of the levels and the spine's proportions.
+    assert count == len(after) - 4
+    assert torch.equal(after["find.output_block.conv.conv.weight"], before)
+    same = "corners.input_block.conv1.conv.weight"
+    assert torch.equal(after[same], frontal.state_dict()[same].half().float())
 
 
 def test_drawn_metal_is_recognised(items: list[FilmItem]) -> None:

@@ -54,6 +54,7 @@ def command_of(settings: FilmTraining) -> str:
     more = "" if settings.fold is None else f" --fold {settings.fold}"
     more += "" if settings.view == AP else f" --view {settings.view}"
     more += "" if settings.digital is None else " --digital FILMS"
+    more += "" if settings.start is None else " --start MODELS"
     return f"spineseg train cobb-landmarks --data DATA --hours {settings.hours:g}{more} -o FOLDER"
 
 

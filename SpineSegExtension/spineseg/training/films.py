@@ -20,6 +20,7 @@ from ..methods.film_chain import LEVELS_OF
 from ..methods.film_picture import Picture
 from ..methods.film_result import AP, LATERAL
 from ..progress import Progress
+from ..weights import load_state
 from .film_data import FOLDS, FilmItem, centres_of, film_cases, folds_of, proportions, read_items
 from .film_data import wrong_films as read_wrong
 from .film_samples import altered, canvas_sample, window_samples, with_metal, wrong_picture
@@ -45,6 +46,9 @@ class FilmTraining:
     digital : Path or None
         Folder with further films, rendered from digital patients; they are learned from in every
         fold, and make up `digital_share` of what is shown.
+    start : Path or None
+        Folder of models with networks for frontal films to begin from: their layers know vertebrae,
+        and there are few lateral films.
     films, windows : int
         Films a step, and windows of each.
     rate : float
@@ -60,6 +64,7 @@ class FilmTraining:
     view: str = AP
     digital: Path | None = None
     digital_share: float = 0.5
+    start: Path | None = None
     films: int = 4
     windows: int = 8
     rate: float = 2e-3
@@ -155,6 +160,14 @@ class FilmBatches:
         return FilmItem(item.name, item.patient, picture, item.corners)
 
 
+def begin_from(network: Any, state: Mapping[str, Tensor]) -> int:
+    """Copy what fits of other weights into a network, in place; return how many tensors did."""
+    own = network.state_dict()
+    fit = {k: v.to(own[k]) for k, v in state.items() if k in own and own[k].shape == v.shape}
+    network.load_state_dict({**own, **fit})
+    return len(fit)
+
+
 def train(
     items: Sequence[FilmItem],
     wrong: Sequence[Picture],
@@ -174,6 +187,8 @@ def train(
     rank, _ = world()
     pitch, width = proportions(items)
     network = FilmNetworks(settings.find_filters, settings.corner_filters, len(width))
+    if settings.start is not None:
+        begin_from(network, load_state(MODEL_OF[AP], settings.start))
     network.pitch.copy_(torch.as_tensor(pitch))
     network.width.copy_(torch.as_tensor(width))
     batches = FilmBatches(items, wrong, width, settings, rank, digital)
