@@ -82,15 +82,9 @@ class SegmentJob:
         if unknown:
             raise InputError(f"The job has unknown fields: {', '.join(sorted(unknown))}.")
         kinds: dict[str, Any] = {
-            "settings": dict,
-            "about": dict,
-            "parts": (list, type(None)),
-            "series": (str, type(None)),
-            "overwrite": bool,
-            "start": int,
-            "keep": list,
-            "level": (str, type(None)),
-        }
+            "settings": dict, "about": dict, "overwrite": bool, "start": int, "keep": list,
+            "parts": (list, type(None)), "series": (str, type(None)), "level": (str, type(None)),
+        }  # fmt: skip
         for name in cls.needed:
             if not content.get(name):
                 raise InputError(f"The job names no {name}.")
@@ -190,18 +184,18 @@ def job_of(content: Any) -> SegmentJob:
         There is no such kind, or a field is missing, unknown or of another type.
     """
     task = content.get("task", registry.SEGMENT) if isinstance(content, dict) else ""
-    for kind in JOBS:
+    for kind in _all_jobs():
         if kind.task == task:
             return kind.from_dict(content)
     if not isinstance(content, dict):
         return SegmentJob.from_dict(content)  # which says what is wrong
-    tasks = ", ".join(kind.task for kind in JOBS)
+    tasks = ", ".join(kind.task for kind in _all_jobs())
     raise InputError(f"There is no task called “{task}”.", f"Use one of: {tasks}.")
 
 
 def run(job: SegmentJob, progress: Progress) -> Done:
     """Do a job of any kind."""
-    return JOBS[type(job)](job, progress)
+    return _all_jobs()[type(job)](job, progress)
 
 
 def run_segment(job: SegmentJob, progress: Progress) -> Done:
@@ -219,7 +213,7 @@ def run_segment(job: SegmentJob, progress: Progress) -> Done:
     def work(volume: Volume, progress: Progress) -> SegmentationResult:
         return segment(volume, job.method, progress, job.settings)
 
-    return _read_work_save(job, work, progress)
+    return read_work_save(job, work, progress)
 
 
 def run_update(job: SegmentJob, progress: Progress) -> Done:
@@ -243,7 +237,7 @@ def run_update(job: SegmentJob, progress: Progress) -> Done:
             volume, labels, job.start, job.keep, job.level, job.method, progress, job.settings
         )
 
-    return _read_work_save(job, work, progress)
+    return read_work_save(job, work, progress)
 
 
 def run_translate(job: SegmentJob, progress: Progress) -> Done:
@@ -259,7 +253,7 @@ def run_translate(job: SegmentJob, progress: Progress) -> Done:
     def work(volume: Volume, progress: Progress) -> TranslationResult:
         return translation.translate(volume, job.method, progress, job.settings)
 
-    return _read_work_save(
+    return read_work_save(
         job, work, progress, translation.PARTS, translation.save_translation, ct_only=False
     )
 
@@ -287,7 +281,7 @@ def run_threshold(job: SegmentJob, progress: Progress) -> Done:
             raise InputError(text, f"{error}.", repr(job.settings)) from error
         return segment_bone(volume, read_labels(job.bodies, volume.grid), settings, progress)
 
-    return _read_work_save(job, work, progress)
+    return read_work_save(job, work, progress)
 
 
 def run_measure(job: SegmentJob, progress: Progress) -> Done:
@@ -309,14 +303,18 @@ JOBS: dict[type[SegmentJob], Callable[[SegmentJob, Progress], Done]] = {
 }
 
 
-def _read_work_save(
-    job: SegmentJob,
-    work: Callable[[Volume, Progress], Any],
-    progress: Progress,
-    known: tuple[str, ...] | None = None,
-    save: Callable[..., Path] | None = None,
+def _all_jobs() -> dict[type[SegmentJob], Callable[[SegmentJob, Progress], Done]]:
+    """Return `JOBS` and those of files that need this one."""
+    from spineseg.fracturejob import FractureJob, run_for_parent
+
+    return {**JOBS, FractureJob: run_for_parent}
+
+
+def read_work_save(
+    job: SegmentJob, work: Callable[[Volume, Progress], Any], progress: Progress,
+    known: tuple[str, ...] | None = None, save: Callable[..., Path] | None = None,
     ct_only: bool = True,
-) -> Done:
+) -> Done:  # fmt: skip
     """Read the scan, do the work, save what it gave: by default as a segmentation is saved."""
     from spineseg import pipeline
     from spineseg.io.images import read_volume

@@ -40,7 +40,7 @@ def test_heights_are_those_drawn(measured: Measured, name: str) -> None:
     found = bodies[name].heights
     assert found is not None
     away = found[1] - true_heights(chain, name)
-    assert np.abs(away[[0, 2]]).max() < 3.0
+    assert np.abs(away[[0, 2]]).max() < 3.5
     assert -5.5 < away[1] < 1.5  # endplates are drawn hollow: the middle is lower
 
 

@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 PLANES = ("left", "middle", "right")
 PLACES = ("anterior", "middle", "posterior")
 SIDE = 0.5  # of the half-width, where the side planes lie: inside the pedicles
-EDGE = 0.97  # of the half-depth, where the front and back points lie
+EDGE = 0.90  # of the half-depth, where the front and back points lie
 _SLAB = np.linspace(
     -0.26, 0.26, 7
 )  # of the half-width: lines that count for a plane, to calm steps

@@ -1,0 +1,322 @@
+"""Finding fractured vertebrae in a CT and its segmentation, and saving what was found.
+
+>>> from spineseg import read_volume, segment
+>>> from spineseg.fracture import find_fractures, save_fractures
+>>> scan = read_volume("scan.nii.gz")
+>>> found = find_fractures(scan, segment(scan).segmentation)
+>>> save_fractures(found, scan, "result")
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spineseg.errors import InputError
+from spineseg.labels import LAST_UNSURE, is_vertebra
+from spineseg.manifest import FILE_NAME as MANIFEST
+from spineseg.manifest import InputRecord, RunManifest, machine, now, output_hashes, plain
+from spineseg.measure.bone_density import (
+    CONTRAST_HU,
+    BoneDensity,
+    aorta_hu,
+    density_words,
+    measure_density,
+)
+from spineseg.measure.fracture_probability import calibration
+from spineseg.measure.genant import Graded, grade_spine
+from spineseg.measure.vertebra_body import PLACES, PLANES, measure_bodies
+from spineseg.pipeline import LABELS, REPORT, check_folder, model_records
+from spineseg.progress import Progress
+from spineseg.volume import Volume
+
+__all__ = [
+    "METHOD", "PARTS", "RESULT", "TABLE", "TASK", "Fractures", "VertebraFinding", "find_fractures",
+    "save_fractures",
+]  # fmt: skip
+
+TASK = "fracture"
+METHOD = "rules"
+RESULT, TABLE = "fractures.json", "fractures.csv"
+PARTS = (RESULT, TABLE, REPORT, LABELS)
+"""What is written, besides run.json; the label map only where it was made on the way."""
+_COLUMNS = (
+    "level", "evaluable", "reason", "genant_grade", "type", "probability",
+    *(f"{place}_mm" for place in PLACES), *(f"{place}_loss_percent" for place in PLACES),
+    "wedge_deg", "upper_concavity_mm", "lower_concavity_mm", "area_mm2", "volume_ml", "hu_mean",
+    "hu_p10", "hu_median", "hu_p90", "mimics", "evidence",
+)  # fmt: skip
+_AIR_HU, _AIR = -200.0, 0.2  # no more than this share of what is called bone is that thin
+
+
+@dataclass(frozen=True, eq=False)
+class VertebraFinding:
+    """One vertebra: its grade with the evidence, its probability and its density."""
+
+    graded: Graded
+    probability: float | None
+    density: BoneDensity
+
+    @property
+    def level(self) -> str:
+        return self.graded.body.name
+
+    @property
+    def suspect(self) -> bool:
+        """Whether somebody should look at it: graded, or as probable as the operating point."""
+        sure = self.probability is not None and self.probability >= calibration().operating_point
+        return bool(self.graded.grade) or sure
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; lengths in mm, positions RAS mm (docs/fracture.md)."""
+        one, body, density = self.graded, self.graded.body, self.density
+        heights = body.heights
+        loss = None if one.loss is None else dict(zip(PLACES, 100 * one.loss, strict=True))
+        return {
+            "level": body.name,
+            "label": body.label,
+            "evaluable": not one.problem,
+            "reason": one.problem,
+            "genant_grade": one.grade,
+            "type": one.kind,
+            "probability": _round(self.probability, 3),
+            "suspect": self.suspect,
+            "heights_mm": _named(body.heights_mm, 1),
+            "loss_percent": _named(loss, 1),
+            "hu_mean": _round(density.mean, 1),
+            "evidence": [*one.evidence, *([f"HU: {density.problem}"] if density.problem else [])],
+            "mimics": list(one.mimics),
+            "heights_by_plane_mm": None if heights is None else {
+                plane: _named(dict(zip(PLACES, row, strict=True)), 1)
+                for plane, row in zip(PLANES, heights, strict=True)
+            },
+            "points_ras": None if body.points is None else {
+                plane: np.round(six, 2).tolist()
+                for plane, six in zip(PLANES, body.points, strict=True)
+            },
+            "wedge_deg": _round(body.wedge_deg, 1),
+            "concavity_mm": [_round(v, 1) for v in body.concavity_mm or (None, None)],
+            "node_mm": [_round(v, 1) for v in body.node_mm or (None, None)],
+            "area_mm2": _round(body.area_mm2, 0),
+            "volume_ml": _round(body.volume_ml, 2),
+            "hu": {"p10": _round(density.p10, 1), "median": _round(density.median, 1),
+                   "p90": _round(density.p90, 1)},
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Fractures:
+    """What was found in one scan.
+
+    Attributes
+    ----------
+    findings : list of VertebraFinding
+        Every vertebra of the label map, from the top.
+    probability : float or None
+        That the patient has any fracture; None where no vertebra is evaluable.
+    aorta_hu : float or None
+        Of the blood in front of the spine.
+    segmentation : Volume
+    made : bool
+        Whether the label map was made on the way.
+    warnings, settings, timings, models
+        As in `spineseg.result.SegmentationResult`.
+    """
+
+    findings: list[VertebraFinding]
+    probability: float | None
+    aorta_hu: float | None
+    segmentation: Volume
+    made: bool = False
+    warnings: list[str] = field(default_factory=list)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+
+    @property
+    def vertebrae(self) -> list[dict[str, Any]]:
+        return [finding.to_json() for finding in self.findings]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``fractures.json``."""
+        return {
+            "vertebrae": self.vertebrae,
+            "patient": {"probability": _round(self.probability, 3)},
+            "aorta_hu": _round(self.aorta_hu, 0),
+            "operating_point": calibration().operating_point,
+            "calibration": dict(calibration().made),
+            "warnings": list(self.warnings),
+        }
+
+
+def find_fractures(
+    scan: Volume, segmentation: Volume, progress: Progress | None = None
+) -> Fractures:
+    """Measure and grade every vertebra of a segmented CT.
+
+    Parameters
+    ----------
+    scan : Volume
+        CT in HU (k, j, i).
+    segmentation : Volume
+        Label map on its grid: VerSe ids, or 101, 102 … where levels are unsure.
+    progress : Progress, optional
+
+    Raises
+    ------
+    InputError
+        The label map lies on another grid, holds no vertebra, or can't be of this scan.
+    """
+    progress = progress or Progress()
+    started = time.perf_counter()
+    _check(scan, segmentation)
+    progress("measure", 0.0, "heights")
+    bodies = measure_bodies(segmentation)
+    progress("measure", 0.7, "grades")
+    spine = grade_spine(bodies)
+    model = calibration()
+    findings = [
+        VertebraFinding(one, model.probability(one), measure_density(scan, one.body))
+        for one in spine
+    ]
+    progress("measure", 0.9, "contrast")
+    blood = aorta_hu(scan, bodies)
+    return Fractures(
+        findings,
+        model.patient_probability(spine),
+        blood,
+        segmentation,
+        warnings=_warnings(findings, blood),
+        timings={"fractures": round(time.perf_counter() - started, 3)},
+    )
+
+
+def _check(scan: Volume, segmentation: Volume) -> None:
+    if not segmentation.grid.same_as(scan.grid, 0.05):
+        raise InputError(
+            "The segmentation does not lie on the scan's grid, so it may be of another scan.",
+            "Choose the one that was made from this scan, or resample it onto its grid.",
+        )
+    counts = np.bincount(segmentation.array.ravel().astype(np.uint8), minlength=LAST_UNSURE + 1)
+    if not any(counts[label] for label in range(1, len(counts)) if is_vertebra(label)):
+        raise InputError(
+            "The segmentation holds no vertebra, so there is nothing to grade.",
+            "Check that the scan shows the spine, and that labels are VerSe's (8 = T1 … 24 = L5).",
+        )
+    inside = scan.array[segmentation.array > 0]
+    if float((inside < _AIR_HU).mean()) > _AIR:
+        raise InputError(
+            "The segmentation does not match the CT: much of what it calls bone is air or fat.",
+            "Choose the segmentation of this scan; a mirrored or shifted one gives this, too.",
+        )
+
+
+def _warnings(findings: list[VertebraFinding], blood: float | None) -> list[str]:
+    told = []
+    if len(findings) == 1:
+        told.append("There is one vertebra only: its neighbours, to compare it with, are missing.")
+    metal = [f.level for f in findings if "metal" in f.density.problem]
+    if metal:
+        told.append(
+            f"Metal or cement in {', '.join(metal)}: its HU mean nothing, and streaks may have"
+            " spoilt outlines there and beside."
+        )
+    if blood is not None and blood > CONTRAST_HU:
+        told.append(
+            f"Contrast in front of the spine ({blood:.0f} HU): vertebrae are about 10 to 15 HU"
+            " brighter than without."
+        )
+    first = next((f for f in findings if f.level == "L1" and f.density.mean is not None), None)
+    if first is not None and first.density.mean is not None and not first.graded.grade:
+        words = density_words(first.density.mean)
+        told += [f"L1 has {words} (Pickhardt et al. 2013)."] if words else []
+    lost = [f for f in findings if f.graded.problem and f.level[0] != "C"]
+    if lost:
+        names = ", ".join(f.level for f in lost)
+        told.append(f"Not evaluable: {names}; the table says why.")
+    return told
+
+
+def save_fractures(
+    found: Fractures,
+    scan: Volume,
+    folder: str | Path,
+    progress: Progress | None = None,
+    *,
+    method: str = METHOD,
+    inputs: Collection[InputRecord] = (),
+    title: str = "CT",
+    parts: Collection[str] = PARTS,
+    mesh_format: str = "stl",
+    overwrite: bool = False,
+) -> Path:
+    """Write what was found into a folder: all of it, or nothing.
+
+    Parameters and errors as in `spineseg.pipeline.save`, with `PARTS` of this module;
+    ``mesh_format`` is not used.
+    """
+    from spineseg.atomic import atomic_folder
+    from spineseg.io.images import write_volume
+
+    progress = progress or Progress()
+    target = check_folder(folder, overwrite, parts)
+    with atomic_folder(target) as made:
+        manifest = RunManifest(
+            task=TASK,
+            method=method,
+            inputs=list(inputs),
+            settings=dict(found.settings),
+            models=model_records(found.models),
+            timings=dict(found.timings),
+            warnings=list(found.warnings),
+            grid={"shape_kji": list(scan.shape), "affine_ras": scan.affine.tolist()},
+            created=now(),
+            machine=machine(),
+        )
+        if RESULT in parts:
+            text = json.dumps(found.to_json(), indent=1, ensure_ascii=False, default=plain)
+            (made / RESULT).write_text(text + "\n", encoding="utf-8", newline="\n")
+        if TABLE in parts:
+            _write_table(found, made / TABLE)
+        if LABELS in parts and found.made:
+            write_volume(found.segmentation, made / LABELS)
+        progress("save", 0.3, REPORT)
+        if REPORT in parts:
+            from spineseg.fracture_report import write_fracture_report
+
+            write_fracture_report(found, scan, made / REPORT, manifest, title)
+        replace(manifest, outputs=output_hashes(made)).write(made / MANIFEST)
+    progress("save", 1.0)
+    return target
+
+
+def _write_table(found: Fractures, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _COLUMNS, restval="", extrasaction="ignore")
+        writer.writeheader()
+        for row in found.vertebrae:
+            flat = dict(row)
+            for place in PLACES:
+                flat[f"{place}_mm"] = (row["heights_mm"] or {}).get(place)
+                flat[f"{place}_loss_percent"] = (row["loss_percent"] or {}).get(place)
+            flat["upper_concavity_mm"], flat["lower_concavity_mm"] = row["concavity_mm"]
+            flat.update({f"hu_{name}": value for name, value in row["hu"].items()})
+            flat["mimics"] = "; ".join(row["mimics"])
+            flat["evidence"] = "; ".join(row["evidence"])
+            flat["evaluable"] = int(row["evaluable"])
+            writer.writerow({k: "" if v is None else v for k, v in flat.items()})
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(float(value), digits)
+
+
+def _named(values: Mapping[str, float] | None, digits: int) -> dict[str, float] | None:
+    return None if values is None else {k: round(float(v), digits) for k, v in values.items()}

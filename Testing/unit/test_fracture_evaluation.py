@@ -1,0 +1,159 @@
+"""Figures of how well fractures are found, and the model of their probability."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawnspine import body, spine
+from spineseg.cli import app
+from spineseg.errors import ExitCode
+from spineseg.evaluation.fracture_fit import fit, logistic_fit
+from spineseg.evaluation.fractures import (
+    COLUMNS,
+    area_under_curve,
+    evaluate_fractures,
+    kappa,
+    reliability,
+    summary,
+)
+from spineseg.measure.fracture_probability import FEATURES, calibration, features_of
+from spineseg.measure.genant import grade_spine
+from spineseg.measure.vertebra_body import VertebraBody
+from spineseg.phantom import Fracture, PhantomSettings, write_phantom
+from typer.testing import CliRunner
+
+runner = CliRunner()
+
+
+def test_area_under_curve_is_that_of_pairs() -> None:
+    score, ill = np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])
+    assert area_under_curve(score, ill) == pytest.approx(0.75)
+    assert area_under_curve(np.ones(4), ill) == pytest.approx(0.5)
+    assert area_under_curve(score, np.zeros(4, dtype=bool)) is None
+
+
+def test_kappa_is_weighted() -> None:
+    true = np.array([0, 0, 1, 2, 3])
+    assert kappa(true, true) == pytest.approx(1.0)
+    near, far = kappa(true, np.array([0, 0, 1, 2, 2])), kappa(true, np.array([0, 0, 1, 2, 0]))
+    assert near is not None
+    assert far is not None
+    assert near > far > 0
+
+
+def test_a_logistic_model_finds_the_weights_it_was_drawn_from() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 2))
+    ill = rng.random(4000) < 1 / (1 + np.exp(-(x @ [2.0, -1.0] - 0.5)))
+    assert np.allclose(logistic_fit(x, ill), [-0.5, 2.0, -1.0], atol=0.25)
+
+
+def test_a_fit_gives_probabilities_that_mean_what_they_say() -> None:
+    rng = np.random.default_rng(1)
+    rows = []
+    for case in range(60):
+        for n in range(10):
+            loss = float(rng.uniform(-0.1, 0.5))
+            ill = rng.random() < 1 / (1 + np.exp(-30 * (loss - 0.25)))
+            row = dict.fromkeys(COLUMNS, "")
+            row.update(dict.fromkeys(FEATURES, "0"))
+            row.update(case=f"p{case}", kind="vertebra", masks="true", evaluable="1", level=str(n))
+            row.update(loss=str(loss), grade_true=str(int(ill)))
+            rows.append(row)
+    made = fit(rows)
+    assert made["vertebra"]["loss"] == pytest.approx(30, rel=0.3)
+    assert 0.0 < made["operating_point"] < 0.5
+    assert made["specificity"] > 0.6
+    for row in rows:
+        logit = made["vertebra"]["intercept"] + made["vertebra"]["loss"] * float(row["loss"])
+        row["probability"] = str(1 / (1 + np.exp(-logit)))
+    assert all(
+        abs(one["said"] - one["true"]) < 0.25 for one in reliability(rows, "true") if one["n"] > 30
+    )
+
+
+def test_what_ships_was_fitted_and_says_how() -> None:
+    shipped = calibration()
+    assert shipped.made["patients"] >= 10
+    assert "fracture_fit" in shipped.made["by"]
+    assert 0 < shipped.operating_point < 1
+    bodies = spine({"T8": (0.6, 0.8, 1.0), "L2": (0.78, 0.89, 1.0)})
+    sure = {one.body.name: shipped.probability(one) for one in grade_spine(bodies)}
+    assert sure["T8"] is not None
+    assert sure["L2"] is not None
+    assert sure["T8"] > 0.9
+    assert sure["T8"] > sure["L2"] > max(v for n, v in sure.items() if n not in ("T8", "L2"))  # type: ignore[type-var]
+    whole = shipped.patient_probability(grade_spine(spine({})))
+    broken = shipped.patient_probability(grade_spine(bodies))
+    assert whole is not None
+    assert broken is not None
+    assert whole < 0.5 < broken
+
+
+def test_what_is_not_evaluable_has_no_probability() -> None:
+    cut = grade_spine([VertebraBody(19, "T12", np.zeros(3), problem="cut")])[0]
+    assert calibration().probability(cut) is None
+    assert calibration().patient_probability([cut]) is None
+    with pytest.raises(ValueError, match="no features"):
+        features_of(cut)
+    lone = grade_spine([body("L1", (0.6, 0.8, 1.0))])[0]
+    assert features_of(lone)["by_level"] == features_of(lone)["loss"]
+
+
+def test_a_folder_of_patients_is_evaluated(tmp_path: Path) -> None:
+    settings = PhantomSettings(
+        spacing_mm=2.5, levels=("T12", "L4"), cobb_deg=5.0,
+        fractures=(Fracture("L2", "crush", 0.5),),
+        margin_mm=(40.0, 60.0, 14.0), degeneration=0.1, torso=False,
+    )  # fmt: skip
+    write_phantom(tmp_path / "set" / "one", settings, 700_011)
+    done = evaluate_fractures(tmp_path / "scores.csv", tmp_path / "set", masks=("true",))
+    (line,) = done.summary
+    assert line["fractured"] == 1
+    assert line["found_grade_3_percent"] == 100.0
+    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["level"]: row for row in csv.DictReader(file) if row["kind"] == "vertebra"}
+    assert rows["L2"]["type_true"] == "crush"
+    assert rows["L2"]["grade"] == "3"
+    assert (tmp_path / "scores.reliability.csv").is_file()
+    again = evaluate_fractures(
+        tmp_path / "scores.csv", tmp_path / "set", masks=("true",), resume=True
+    )
+    assert again.notes == ["one was there already."]
+    assert again.summary[0]["auc"] == line["auc"]
+
+
+def test_missed_vertebrae_count_against_the_method() -> None:
+    rows = []
+    for grade, said in ((2, ""), (0, "0"), (3, "3"), (0, "1")):
+        row = dict.fromkeys(COLUMNS, "")
+        row.update(kind="vertebra", masks="true", grade_true=str(grade), grade=said)
+        row.update(evaluable="1" if said else "0", probability="0.5" if said else "")
+        row.update(suspect=str(int((said or "0") > "0")))
+        rows.append(row)
+    (line,) = summary(rows)
+    assert line["found_grade_2_percent"] == 0.0
+    assert line["evaluable_percent"] == 75.0
+    assert line["exact_percent"] == 50.0
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
+    none = runner.invoke(app, ["evaluate", "fracture", "-o", str(tmp_path / "s.csv")])
+    assert none.exit_code == int(ExitCode.INPUT)
+    assert "--phantoms" in none.output
+    (tmp_path / "empty").mkdir()
+    given = ["evaluate", "fracture", str(tmp_path / "empty"), "-o", str(tmp_path / "s.csv")]
+    assert "no digital patient" in runner.invoke(app, given).output
+
+
+def test_the_calibration_is_plain_json() -> None:
+    from importlib import resources
+
+    text = resources.files("spineseg").joinpath("resources/fracture_calibration.json").read_text()
+    assert set(json.loads(text)) == {
+        "vertebra", "patient", "operating_point", "specificity", "made",
+    }  # fmt: skip
