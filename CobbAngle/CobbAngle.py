@@ -19,7 +19,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 from SpineSegMRML.endplates import INFERIOR, SUPERIOR
 from SpineSegMRML.names import levelNames
-from SpineSegMRML.panel import Application, Panel, bindParameters, forgetNode
+from SpineSegMRML.panel import Application, Binding, Panel, forgetNode
 
 from SpineSegExtension import ensureDependencies
 
@@ -74,7 +74,7 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = None
         self.panel = None
         self._parameterNode = None
-        self._parameterNodeGuiTag = None
+        self._binding = None
         self._shown = None
 
     # Life of the panel
@@ -165,12 +165,11 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, parameterNode):
         if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
+            self._binding.end()
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self._parameterNode = parameterNode
         if self._parameterNode:
-            self._parameterNodeGuiTag = bindParameters(self._parameterNode, self.ui)
+            self._binding = Binding(self._parameterNode, self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
             self._update()
 

@@ -21,7 +21,7 @@ from slicer.util import VTKObservationMixin
 from spineseg.errors import CancelledError, InputError
 from spineseg.jobs import readable
 from SpineSegMRML.jobs import describe
-from SpineSegMRML.panel import bindParameters, forgetNode
+from SpineSegMRML.panel import Binding, forgetNode
 from SpineSegMRML.segmentations import segmentEditorNode
 
 from SpineSegExtension import ensureDependencies
@@ -78,7 +78,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.logic = None
         self.ui = None
         self._parameterNode = None
-        self._parameterNodeGuiTag = None
+        self._binding = None
         self._previewNode = None
         self._previewed = None
         self._shown = None
@@ -176,12 +176,11 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def setParameterNode(self, parameterNode):
         if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
+            self._binding.end()
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self._parameterNode = parameterNode
         if self._parameterNode:
-            self._parameterNodeGuiTag = bindParameters(self._parameterNode, self.ui)
+            self._binding = Binding(self._parameterNode, self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
             self._update()
 

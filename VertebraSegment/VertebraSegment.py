@@ -19,7 +19,7 @@ from spineseg.errors import CancelledError, InputError
 from spineseg.jobs import readable
 from SpineSegMRML.jobs import describe
 from SpineSegMRML.names import levelNames
-from SpineSegMRML.panel import bindParameters, forgetNode
+from SpineSegMRML.panel import Binding, forgetNode
 from SpineSegMRML.points import addPointsNode
 from SpineSegMRML.segmentations import segmentEditorNode
 from VertebraSegmentLib.Clicks import UNSURE
@@ -78,7 +78,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self.ui = None
         self._parameterNode = None
-        self._parameterNodeGuiTag = None
+        self._binding = None
         self._editorNode = None
 
     # Life of the panel
@@ -165,13 +165,12 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, parameterNode):
         if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
+            self._binding.end()
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
             self.logic.clicks.follow(None, self.onPoint)
         self._parameterNode = parameterNode
         if self._parameterNode:
-            self._parameterNodeGuiTag = bindParameters(self._parameterNode, self.ui)
+            self._binding = Binding(self._parameterNode, self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
             self._update()
 

@@ -16,19 +16,49 @@ from spineseg.jobs import readable
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import Report, describe
 
-__all__ = ["Application", "Panel", "bindParameters", "forgetNode"]
+__all__ = ["Application", "Binding", "Panel", "forgetNode"]
 
 PARAMETER_PROPERTY = "SlicerParameterName"
 
 
-def bindParameters(parameterNode: Any, ui: Any) -> int:
-    """Bind the widgets that name a parameter to it, and return what `disconnectGui` takes.
+class Binding:
+    """Widgets bound to the parameters that they name, both ways, until `end`.
 
-    Slicer's own `connectGui` returns nothing, so that its widgets stay bound:
-    https://github.com/Slicer/Slicer/issues/7547
+    Slicer's `connectGui` can't be taken back: it returns nothing, and what it observes stays
+    observed (https://github.com/Slicer/Slicer/issues/7547). Once the panel has let go of the
+    parameters, Python frees what the node still calls, and the application crashes.
+
+    Parameters
+    ----------
+    parameterNode : object
+        Made by Slicer's `parameterNodeWrapper`.
+    ui : object
+        Its attributes are the widgets.
     """
-    named = ((widget.property(PARAMETER_PROPERTY), widget) for widget in vars(ui).values())
-    return int(parameterNode.connectParametersToGui({name: w for name, w in named if name}))
+
+    def __init__(self, parameterNode: Any, ui: Any) -> None:
+        self._parameterNode = parameterNode
+        self._tags: list[int] = []
+        named = ((widget.property(PARAMETER_PROPERTY), widget) for widget in vars(ui).values())
+        addObserver = parameterNode.AddObserver
+
+        def noted(*arguments: Any) -> Any:
+            self._tags.append(addObserver(*arguments))
+            return self._tags[-1]
+
+        parameterNode.AddObserver = noted
+        try:
+            mapping = {name: widget for name, widget in named if name}
+            self._gui = parameterNode.connectParametersToGui(mapping)
+        finally:
+            del parameterNode.AddObserver
+
+    def end(self) -> None:
+        """Let go of the widgets."""
+        self._parameterNode.disconnectGui(self._gui)
+        for tag in self._tags:
+            self._parameterNode.RemoveObserver(tag)
+        self._tags.clear()
 
 
 def forgetNode(parameterNode: Any, node: Any) -> None:

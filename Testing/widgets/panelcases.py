@@ -10,6 +10,7 @@ import tinytranslate
 import tinyworker
 from nodecases import obliqueAffine
 from spineseg import labels
+from spineseg.errors import InputError
 from spineseg.result import Vertebra
 from spineseg.volume import Volume
 from SpineSegMRML import volumes
@@ -60,6 +61,36 @@ class Steps:
         return self._answer(volume)
 
 
+def updated(volume: Volume, segmentation: Volume, start: int, **_: Any) -> JobOutcome:
+    """Answer an update with its first vertebra alone."""
+    array = np.where(segmentation.array == start, start, 0).astype(np.uint8)
+    center = volume.ijk_to_ras(np.argwhere(array)[:, ::-1]).mean(axis=0)
+    name = labels.display_name(start)
+    return JobOutcome(volume.like(array), [Vertebra(start, name, tuple(center.tolist()))])
+
+
+def bodiesAlone(volume: Volume, bodies: Volume, **_: Any) -> JobOutcome:
+    """Answer as if nothing but the bodies were above the threshold."""
+    found = np.unique(bodies.array[bodies.array > 0])
+    return JobOutcome(bodies, [Vertebra(int(n), None, (0.0, 0.0, 0.0), 1.5) for n in found])
+
+
+class NothingThere:
+    """A resident worker that finds nothing at any click."""
+
+    warnings: list[str] = []
+
+    def open(self, volume: Volume, progress: Any = None) -> None:
+        """Take a scan."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+    def click(self, *arguments: Any) -> None:
+        """Find nothing."""
+        raise InputError("There is no vertebra.", "Click on one.")
+
+
 class SegmentCase:
     """VertebraSegment on a block of bone."""
 
@@ -90,12 +121,17 @@ class SegmentCase:
         panel.logic._runner = runner
 
     @staticmethod
-    def chooseTiny(panel: Any, slow: bool = False) -> list[str]:
+    def stayHere(panel: Any) -> None:
+        """Let nothing but runs, which are set by `setRunner`, start a child process."""
+        panel.logic._updater = updated
+        panel.logic.clicks._worker, panel.logic.clicks._isOwn = NothingThere(), False
+
+    @staticmethod
+    def chooseTiny(panel: Any) -> str:
         """Choose a tiny method; return the worker script that knows it."""
-        method = tinyworker.SLOW if slow else tinyworker.WORKS
         parameters = panel._parameterNode
-        parameters.method = type(parameters.method)(method)
-        return [tinyworker.__file__]
+        parameters.method = type(parameters.method)(tinyworker.WORKS)
+        return tinyworker.__file__
 
 
 class TranslateCase(SegmentCase):
@@ -127,9 +163,14 @@ class TranslateCase(SegmentCase):
         )
 
     @staticmethod
-    def chooseTiny(panel: Any, slow: bool = False) -> list[str]:
+    def stayHere(panel: Any) -> None:
+        """Let nothing but runs, which are set by `setRunner`, start a child process."""
+        panel.logic.threshold._thresholder = bodiesAlone
+
+    @staticmethod
+    def chooseTiny(panel: Any) -> str:
         """Return the worker script; the registry's rows are its own already."""
-        return [tinytranslate.__file__]
+        return tinytranslate.__file__
 
 
 CASES = {case.name: case for case in (SegmentCase, TranslateCase)}

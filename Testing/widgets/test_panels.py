@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-from pathlib import Path
 
 import pytest
 import slicer
@@ -128,7 +127,7 @@ def test_only_a_volume_that_can_be_chosen_is_chosen_at_first(openPanel, case, sc
 
 
 def test_a_run_in_a_child_process_shows_its_progress_and_its_result(panel, case, node, messages):
-    worker = [sys.executable, *(str(Path(p)) for p in case.chooseTiny(panel))]
+    worker = [sys.executable, case.chooseTiny(panel)]
     child = {"VertebraSegment": jobs.segmentInChild, "CycleGANTranslate": jobs.translateInChild}
     case.setRunner(panel, functools.partial(child[case.name], command=worker))
     seen = []
