@@ -76,6 +76,8 @@ def test_a_scrap_above_the_spine_is_dropped_only_where_no_vertebra_was_seen() ->
     kept, rest = without_scraps(instances, [scrap, *found[1:]], regions.like(unseen))
     assert rest == found[1:]
     assert np.array_equal(kept.array, np.maximum(instances.array, 1) - 1)
+    bony = replace(scrap, has_body=True)
+    assert len(without_scraps(instances, [bony, *found[1:]], regions.like(unseen))[1]) == 2
     # C1 has no body either, but is as large as an arch.
     whole = replace(scrap, n_voxels=60)
     assert len(without_scraps(instances, [whole, *found[1:]], regions.like(unseen))[1]) == 3
@@ -101,9 +103,10 @@ def test_there_is_one_atlas() -> None:
     kept, rest = one_atlas(instances, found, regions)
     assert rest == found[1:]  # the rim of the skull is dropped
     assert np.array_equal(kept.array, np.maximum(instances.array, 1) - 1)
+    instances, found, regions = neck(70, 100, 100)
     near = [found[0], replace(found[1], centroid=np.array([0.0, 0, -8])), *found[2:]]
     kept, rest = one_atlas(instances, near, regions)
-    assert rest[0].n_voxels == 120  # half of the atlas is joined to the other
+    assert rest[0].n_voxels == 170  # half of the atlas is joined to the other
     assert (kept.array == 1).sum() == 2 * (instances.array == 1).sum()
     assert len(rest) == 3
 

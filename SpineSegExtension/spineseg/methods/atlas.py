@@ -47,10 +47,10 @@ def one_atlas(
         return instances, found
     first, second, third = found[:3]
     sizes = first.n_voxels, second.n_voxels
-    if min(sizes) > _SMALL * max(sizes):
+    near = _apart(first, second) < _NEAR * _apart(second, third)
+    if not near and min(sizes) > _SMALL * max(sizes):
         return instances, found
     array = np.array(instances.array)
-    near = _apart(first, second) < _NEAR * _apart(second, third)
     if near or sizes[0] > sizes[1]:
         join(array, 0, found)
     else:

@@ -22,7 +22,7 @@ MOST_SAMPLES = 4000
 _SACRAL_SHARE = 0.5
 _FRAGMENT = 0.45  # of its upper neighbour's voxels: less is only the top of something
 _SACRUM_ML = 1.0
-_SCRAP = 0.25  # of its lower neighbour's voxels: less, and without a body, may be of the skull
+_SCRAP = 0.25  # of its lower neighbour's voxels: less may be of the skull
 _SEEN = 0.1  # of a vertebra's voxels that the coarse pass calls vertebral, at least
 
 
@@ -66,10 +66,10 @@ def without_scraps(
 ) -> tuple[Volume, list[Instance]]:
     """Drop a scrap above the uppermost vertebra in which the coarse pass sees no vertebra.
 
-    The rim of the skull above C1 is as bony as an arch. Parameters and results as in
+    The rim of the skull above C1 is as bony as an arch, or as a body. Parameters and results as in
     `without_sacral`.
     """
-    while len(found) > 1 and not found[0].has_body:
+    while len(found) > 1:
         if found[0].n_voxels > _SCRAP * found[1].n_voxels:
             break
         kji = np.argwhere(instances.array == 1)
