@@ -131,7 +131,7 @@ def test_a_spine_is_read_back_from_its_json() -> None:
     assert (
         tilts[0]["upper_sagittal_tilt"]
         == content["vertebrae"][0]["upper_endplate"]["sagittal_tilt_deg"]
-    )  # noqa: E501
+    )
     assert b"Axial rotation of L2: " in cobb_tables.spine_text(angles, "L spine")
     with pytest.raises(InputError, match="no measurement of a label map"):
         spine_from_json({"kind": "film"})
@@ -160,7 +160,7 @@ def test_corners_are_read_from_a_result_and_from_a_table(tmp_path: Path) -> None
         + "\n"
         + ",".join(["a.png", *(f"{v:.4f}" for v in corners.ravel())])
         + "\n"
-    )  # noqa: E501
+    )
     (tmp_path / "a.png").write_bytes(b"film")
     np.testing.assert_allclose(read_corners(table, film).corners_px, corners, atol=1e-3)
     with pytest.raises(InputError, match="has no row for b.png"):
