@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..io.film_tables import FilmTruth
+from ..labels import SACRUM
 from ..methods.cobb_landmarks import MODEL_OF
 from ..methods.film_chain import LEVELS_OF
 from ..methods.film_picture import Picture
@@ -28,6 +29,8 @@ from .film_samples import altered, canvas_sample, window_samples, with_metal, wr
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: Kyphosis and lordosis hang on single endplates of these: they are shown more often.
+_MEASURED, _MORE = ("T4", "T12", "L1", SACRUM.name), 3.0
 _METAL, _WRONG = 0.12, 0.08  # shares of the films with drawn implants, and turned or negative
 
 
@@ -117,6 +120,10 @@ class FilmBatches:
     ) -> None:
         self.items, self.wrong, self.ratio = list(items), list(wrong), np.asarray(ratio)
         self.digital = list(digital)
+        levels = LEVELS_OF[settings.view]
+        often = settings.view == LATERAL
+        weight = np.array([_MORE if often and name in _MEASURED else 1.0 for name in levels])
+        self.chance = weight / weight.sum()
         self.settings, self.rank = settings, rank
 
     def batch(self, step: int) -> dict[str, Tensor]:
@@ -139,7 +146,9 @@ class FilmBatches:
             canvases.append(altered(canvas, rng))
             cells.append((centres_of(corners) + 0.5) / FIND_STRIDE - 0.5)
             right.append(float(is_right))
-            which = rng.choice(len(item.corners), self.settings.windows, replace=False)
+            which = rng.choice(
+                len(item.corners), self.settings.windows, replace=False, p=self.chance
+            )
             seen, at = window_samples(item, self.ratio, np.sort(which), rng)
             for window in seen:
                 window[:1] = altered(window[:1], rng)
