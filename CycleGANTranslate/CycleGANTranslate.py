@@ -18,10 +18,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-from spineseg.errors import CancelledError, InputError
-from spineseg.jobs import readable
-from SpineSegMRML.jobs import describe
-from SpineSegMRML.panel import Binding, forgetNode
+from spineseg.errors import InputError
+from SpineSegMRML.panel import Application, Binding, Panel, forgetNode
 from SpineSegMRML.segmentations import segmentEditorNode
 
 from SpineSegExtension import ensureDependencies
@@ -77,6 +75,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.ui = None
+        self.panel = None
         self._parameterNode = None
         self._binding = None
         self._previewNode = None
@@ -93,6 +92,18 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = CycleGANTranslateLogic()
+        self.panel = Panel(
+            self.ui,
+            self.logic,
+            Application(
+                ensureDependencies,
+                lambda error: slicer.util.errorDisplay(str(error), detailedText=error.details),
+                slicer.app.processEvents,
+            ),
+            SECTIONS,
+            _("Apply"),
+            self._update,
+        )
         self.ui.segmentEditorWidget.setSegmentationNodeSelectorVisible(False)
         self.ui.segmentEditorWidget.setSourceVolumeNodeSelectorVisible(False)
         # A slider moves faster than a volume is thresholded: only where it rests counts.
@@ -103,7 +114,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.ui.applyButton.clicked.connect(self.onApplyButton)
         self.ui.previewButton.toggled.connect(self.onPreviewButton)
         self.ui.thresholdButton.clicked.connect(self.onThresholdButton)
-        self.ui.undoButton.clicked.connect(lambda: self._try(self.logic.undo))
+        self.ui.undoButton.clicked.connect(lambda: self.panel.attempt(self.logic.undo))
         self.ui.loadButton.clicked.connect(self.onLoadButton)
         self.ui.measureButton.clicked.connect(self.onMeasureButton)
         self.ui.exportButton.clicked.connect(self.onExportButton)
@@ -112,7 +123,6 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneReplaced)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneReplaced)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
-        self._setRunning(False)
         self.initializeParameterNode()
 
     def cleanup(self):
@@ -127,6 +137,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         if self.ui:
             # The widgets outlive a reload: they would answer beside the new ones.
             self._leaveEditor()
+            self.panel.close()
         self.ui = None
 
     def enter(self):
@@ -208,23 +219,23 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             return
         bone, source = self._bone(), parameters.inputVolume
         reason = self.logic.validate(source, bone=bone, targets=self._targets())
-        self._offer(
+        self.panel.offer(
             self.ui.applyButton, reason, _("Translate the MR to CT and segment its vertebrae.")
         )
         self._updateThreshold(bone)
         self.ui.undoButton.enabled = self.logic.canUndo
         reason = self.logic.landmarks.validateFile(parameters.landmarkFile)
-        self._offer(self.ui.loadButton, reason, _("Load the file's landmarks as points."))
+        self.panel.offer(self.ui.loadButton, reason, _("Load the file's landmarks as points."))
         reason = self.logic.landmarks.validate(
             parameters.segmentation, source, parameters.landmarks
         )
-        self._offer(
+        self.panel.offer(
             self.ui.measureButton,
             reason,
             _("Bring each vertebra's landmarks to its surface, and measure what remains."),
         )
         reason = self.logic.validateExport(parameters.segmentation, source, parameters.exportFolder)
-        self._offer(self.ui.exportButton, reason, _("Write a model file for each segment."))
+        self.panel.offer(self.ui.exportButton, reason, _("Write a model file for each segment."))
         for view, table in (
             (self.ui.tableView, parameters.resultTable),
             (self.ui.validationTableView, parameters.validationTable),
@@ -247,13 +258,13 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         reason = threshold.validatePreview(parameters.syntheticCt, bone)
         on = self.ui.previewButton.checked
         toolTip = _("Show what this threshold calls bone, and follow the sliders.")
-        self._offer(self.ui.previewButton, "" if on else reason, toolTip)
+        self.panel.offer(self.ui.previewButton, "" if on else reason, toolTip)
         self.ui.thresholdLabel.text = reason if on else ""
         reason = threshold.validate(
             parameters.syntheticCt, parameters.bodies, parameters.segmentation, bone
         )
         toolTip = _("Find the bone around the bodies again. What you have painted stays as it is.")
-        self._offer(self.ui.thresholdButton, reason, toolTip)
+        self.panel.offer(self.ui.thresholdButton, reason, toolTip)
         if on and self._previewed != (bone, parameters.syntheticCt):
             self._timer.start()
 
@@ -277,23 +288,15 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             foregroundOpacity=parameters.opacity,
         )
 
-    @staticmethod
-    def _offer(button, reason, toolTip):
-        """Enable a button, or let its tooltip say why it can't be used."""
-        button.enabled = not reason
-        button.toolTip = reason or toolTip
-
     # Running
 
     def onApplyButton(self):
         """Start a run, or cancel what is under way: the button says which."""
         if self.logic.running:
-            self.ui.applyButton.enabled = False
-            self.ui.statusLabel.text = _("Cancelling…")
-            self.logic.cancel()
+            self.panel.cancel()
             return
         parameters = self._parameterNode
-        self._run(
+        self.panel.run(
             lambda: self.logic.translate(
                 parameters.inputVolume,
                 self._targets(),
@@ -301,7 +304,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
                 separate=parameters.separate.value,
                 confidence=parameters.withConfidence,
                 device=parameters.device.value,
-                onProgress=self._onProgress,
+                onProgress=self.panel.onProgress,
             ),
             self._takeTranslation,
         )
@@ -320,27 +323,27 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         """Segment again at the threshold that is chosen."""
         parameters = self._parameterNode
         self.ui.previewButton.checked = False
-        self._run(
+        self.panel.run(
             lambda: self.logic.threshold.apply(
                 parameters.syntheticCt,
                 parameters.bodies,
                 parameters.segmentation,
                 self._bone(),
                 parameters.resultTable,
-                self._onProgress,
+                self.panel.onProgress,
             )
         )
 
     def onMeasureButton(self):
         """Register the landmarks and show their distances."""
         parameters = self._parameterNode
-        self._run(
+        self.panel.run(
             lambda: self.logic.landmarks.measure(
                 parameters.segmentation,
                 parameters.inputVolume,
                 parameters.landmarks,
                 parameters.validationTable,
-                self._onProgress,
+                self.panel.onProgress,
             ),
             self._takeMeasurement,
         )
@@ -349,23 +352,6 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self._parameterNode.validationTable = outcome.tableNode
         # The coloured models lie where the segments' own surfaces are.
         self._parameterNode.segmentation.GetDisplayNode().SetVisibility3D(False)
-
-    def _run(self, work, take=None):
-        """Do long work, and show how it ended."""
-        if not ensureDependencies():
-            return
-        self._setRunning(True)
-        try:
-            outcome = work()
-            if take:
-                take(outcome)
-        except CancelledError as error:
-            self._finish(str(error))
-        # Whatever goes wrong must free the panel and reach the user as a sentence.
-        except Exception as error:  # noqa: BLE001
-            self._fail(error)
-        else:
-            self._finish("\n".join([outcome.summary(), *outcome.warnings]))
 
     # Small things
 
@@ -394,7 +380,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             self.ui.thresholdLabel.text = "\n".join([shown.summary(), *shown.warnings])
 
     def onLoadButton(self):
-        self._try(self._load)
+        self.panel.attempt(self._load)
 
     def _load(self):
         parameters = self._parameterNode
@@ -402,7 +388,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def onExportButton(self):
         with slicer.util.WaitCursor():
-            self._try(self._export)
+            self.panel.attempt(self._export)
 
     def _export(self):
         parameters = self._parameterNode
@@ -414,49 +400,6 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         )
         text = _("{n} models written to {folder}.")
         return [text.format(n=len(files), folder=parameters.exportFolder)]
-
-    def _try(self, action):
-        """Do something short and show what there is to say about it."""
-        try:
-            self.ui.statusLabel.text = "\n".join(action() or [])
-        except (CancelledError, InputError) as error:
-            self.ui.statusLabel.text = str(error)
-        # As above.
-        except Exception as error:  # noqa: BLE001
-            self._fail(error)
-        self._update()
-
-    # What a run shows
-
-    def _onProgress(self, report):
-        if self.ui:
-            self.ui.progressBar.value = int(100 * report.fraction)
-            if self.ui.applyButton.enabled:
-                self.ui.statusLabel.text = describe(report)
-        slicer.app.processEvents()
-
-    def _setRunning(self, running):
-        self.ui.applyButton.text = _("Cancel") if running else _("Apply")
-        if running:
-            self.ui.applyButton.enabled = True
-            self.ui.applyButton.toolTip = _("Stop; the scene stays as it is.")
-        self.ui.progressBar.value = 0
-        self.ui.progressBar.visible = running
-        for part in SECTIONS:
-            getattr(self.ui, f"{part}CollapsibleButton").enabled = not running
-
-    def _finish(self, text):
-        # The panel may have been closed, or the module reloaded, during the run.
-        if not self.ui:
-            return
-        self._setRunning(False)
-        self.ui.statusLabel.text = text
-        self._update()
-
-    def _fail(self, error):
-        known = readable(error)
-        self._finish(str(known))
-        slicer.util.errorDisplay(str(known), detailedText=known.details)
 
 
 class CycleGANTranslateTest(ScriptedLoadableModuleTest):

@@ -16,10 +16,8 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 from spineseg.errors import CancelledError, InputError
-from spineseg.jobs import readable
-from SpineSegMRML.jobs import describe
 from SpineSegMRML.names import levelNames
-from SpineSegMRML.panel import Binding, forgetNode
+from SpineSegMRML.panel import Application, Binding, Panel, forgetNode
 from SpineSegMRML.points import addPointsNode
 from SpineSegMRML.segmentations import segmentEditorNode
 from VertebraSegmentLib.Clicks import UNSURE
@@ -77,6 +75,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.ui = None
+        self.panel = None
         self._parameterNode = None
         self._binding = None
         self._editorNode = None
@@ -90,6 +89,18 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = VertebraSegmentLogic()
+        self.panel = Panel(
+            self.ui,
+            self.logic,
+            Application(
+                ensureDependencies,
+                lambda error: slicer.util.errorDisplay(str(error), detailedText=error.details),
+                slicer.app.processEvents,
+            ),
+            SECTIONS,
+            _("Apply"),
+            self._update,
+        )
         self.ui.segmentEditorWidget.setSegmentationNodeSelectorVisible(False)
         self.ui.segmentEditorWidget.setSourceVolumeNodeSelectorVisible(False)
         self._setUpLevels()
@@ -97,15 +108,14 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.exportButton.clicked.connect(self.onExportButton)
         self.ui.placeButton.toggled.connect(self.onPlaceButton)
         self.ui.placeWidget.activeMarkupsPlaceModeChanged.connect(self.ui.placeButton.setChecked)
-        self.ui.undoButton.clicked.connect(lambda: self._try(self.logic.undo))
-        self.ui.redoButton.clicked.connect(lambda: self._try(self.logic.redo))
+        self.ui.undoButton.clicked.connect(lambda: self.panel.attempt(self.logic.undo))
+        self.ui.redoButton.clicked.connect(lambda: self.panel.attempt(self.logic.redo))
         self.ui.updateButton.clicked.connect(self.onUpdateButton)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneReplaced)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneReplaced)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
-        self._setRunning(False)
         self.initializeParameterNode()
 
     def cleanup(self):
@@ -119,6 +129,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._leaveEditor()
             self.ui.placeWidget.setPlaceModeEnabled(False)
             self.ui.placeWidget.setCurrentNode(None)
+            self.panel.close()
         self.ui = None
 
     def enter(self):
@@ -194,13 +205,13 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters is None or self.logic.running:
             return
         reason = self.logic.validate(parameters.inputVolume, parameters.method.value)
-        self._offer(self.ui.applyButton, reason, _("Find, outline and name the vertebrae."))
+        self.panel.offer(self.ui.applyButton, reason, _("Find, outline and name the vertebrae."))
         reason = self.logic.validateExport(
             parameters.segmentation, parameters.inputVolume, parameters.exportFolder
         )
-        self._offer(self.ui.exportButton, reason, _("Write a model file for each segment."))
+        self.panel.offer(self.ui.exportButton, reason, _("Write a model file for each segment."))
         reason = self.logic.validate(parameters.inputVolume)
-        self._offer(
+        self.panel.offer(
             self.ui.placeButton,
             reason,
             _("Click on vertebrae in a view; press again, or the right mouse button, to end."),
@@ -231,7 +242,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         reason = self.logic.validateUpdate(
             parameters.segmentation, parameters.inputVolume, self._selected()
         )
-        self._offer(
+        self.panel.offer(
             self.ui.updateButton,
             reason,
             _(
@@ -242,12 +253,6 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.undoButton.enabled = self.logic.clicks.history.canUndo
         self.ui.redoButton.enabled = self.logic.clicks.history.canRedo
 
-    @staticmethod
-    def _offer(button, reason, toolTip):
-        """Enable a button, or let its tooltip say why it can't be used."""
-        button.enabled = not reason
-        button.toolTip = reason or toolTip
-
     def _selected(self):
         return self._editorNode.GetSelectedSegmentID() or ""
 
@@ -256,9 +261,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onApplyButton(self):
         """Start a run, or cancel what is under way: the button says which."""
         if self.logic.running:
-            self.ui.applyButton.enabled = False
-            self.ui.statusLabel.text = _("Cancelling…")
-            self.logic.cancel()
+            self.panel.cancel()
             return
         parameters = self._parameterNode
         outcome = self._run(
@@ -268,7 +271,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 parameters.resultTable,
                 parameters.method.value,
                 parameters.device.value,
-                self._onProgress,
+                self.panel.onProgress,
             )
         )
         if outcome:
@@ -284,7 +287,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._selected(),
                 tableNode=parameters.resultTable,
                 device=parameters.device.value,
-                onProgress=self._onProgress,
+                onProgress=self.panel.onProgress,
             )
         )
 
@@ -301,10 +304,10 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     parameters.segmentation,
                     parameters.target.value,
                     device=parameters.device.value,
-                    onProgress=self._onProgress,
+                    onProgress=self.panel.onProgress,
                 ),
-                {part for part in SECTIONS if part != "click"},  # where placing goes on
-                (CancelledError, InputError),
+                closed={part for part in SECTIONS if part != "click"},  # where placing goes on
+                expected=(CancelledError, InputError),
             )
         if outcome is None:
             points.settle(point, point.state)
@@ -313,24 +316,15 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if outcome.level is None and self.ui:
             self.ui.clickLevelComboBox.setFocus()
 
-    def _run(self, work, closed=SECTIONS, expected=CancelledError):
-        """Do long work, show how it ended, and return its outcome; None if it failed."""
-        if not ensureDependencies():
-            return None
+    def _run(self, work, **options):
+        """Do long work, choose the segmentation that it gives, and return its outcome."""
+        # The panel may be left, and its parameter node with it, while the work goes on.
         parameters = self._parameterNode
-        self._setRunning(True, closed)
-        try:
-            outcome = work()
-        except expected as error:
-            self._finish(str(error))
-        # Whatever goes wrong must free the panel and reach the user as a sentence.
-        except Exception as error:  # noqa: BLE001
-            self._fail(error)
-        else:
+
+        def take(outcome):
             parameters.segmentation = outcome.segmentationNode
-            self._finish("\n".join([outcome.summary(), *outcome.warnings]))
-            return outcome
-        return None
+
+        return self.panel.run(work, take, **options)
 
     # Small things
 
@@ -344,7 +338,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onLevelChosen(self, index):
         level = self.ui.levelComboBox.itemData(index)
-        self._try(
+        self.panel.attempt(
             lambda: self.logic.clicks.rename(
                 self._parameterNode.segmentation,
                 self._selected(),
@@ -354,7 +348,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onExportButton(self):
         with slicer.util.WaitCursor():
-            self._try(self._export)
+            self.panel.attempt(self._export)
 
     def _export(self):
         parameters = self._parameterNode
@@ -366,49 +360,6 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         text = _("{n} models written to {folder}.")
         return [text.format(n=len(files), folder=parameters.exportFolder)]
-
-    def _try(self, action):
-        """Do something short and show what there is to say about it."""
-        try:
-            self.ui.statusLabel.text = "\n".join(action() or [])
-        except (CancelledError, InputError) as error:
-            self.ui.statusLabel.text = str(error)
-        # As above.
-        except Exception as error:  # noqa: BLE001
-            self._fail(error)
-        self._update()
-
-    # What a run shows
-
-    def _onProgress(self, report):
-        if self.ui:
-            self.ui.progressBar.value = int(100 * report.fraction)
-            if self.ui.applyButton.enabled:
-                self.ui.statusLabel.text = describe(report)
-        slicer.app.processEvents()
-
-    def _setRunning(self, running, parts=SECTIONS):
-        self.ui.applyButton.text = _("Cancel") if running else _("Apply")
-        if running:
-            self.ui.applyButton.enabled = True
-            self.ui.applyButton.toolTip = _("Stop; the scene stays as it is.")
-        self.ui.progressBar.value = 0
-        self.ui.progressBar.visible = running
-        for part in parts if running else SECTIONS:
-            getattr(self.ui, f"{part}CollapsibleButton").enabled = not running
-
-    def _finish(self, text):
-        # The panel may have been closed, or the module reloaded, during the run.
-        if not self.ui:
-            return
-        self._setRunning(False)
-        self.ui.statusLabel.text = text
-        self._update()
-
-    def _fail(self, error):
-        known = readable(error)
-        self._finish(str(known))
-        slicer.util.errorDisplay(str(known), detailedText=known.details)
 
 
 class VertebraSegmentTest(ScriptedLoadableModuleTest):

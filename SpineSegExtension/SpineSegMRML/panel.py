@@ -6,7 +6,7 @@ given to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,7 +143,13 @@ class Panel:
         self.ui.statusLabel.text = _("Cancelling…")
         self._logic.cancel()
 
-    def run(self, work: Callable[[], Any], take: Callable[[Any], None] | None = None) -> Any:
+    def run(
+        self,
+        work: Callable[[], Any],
+        take: Callable[[Any], None] | None = None,
+        closed: Collection[str] | None = None,
+        expected: type[Exception] | tuple[type[Exception], ...] = CancelledError,
+    ) -> Any:
         """Do long work, show how it ended, and return its outcome; None if it failed.
 
         Parameters
@@ -152,15 +158,19 @@ class Panel:
             Returns an outcome with `summary()` and `warnings`.
         take : callable, optional
             Called with the outcome before it is shown.
+        closed : collection of str, optional
+            Sections that are closed meanwhile; all by default.
+        expected : exception or tuple of them
+            Shown as a line of text, without a message box.
         """
         if not self._application.ensureDependencies():
             return None
-        self.setRunning(True)
+        self.setRunning(True, closed)
         try:
             outcome = work()
             if take is not None:
                 take(outcome)
-        except CancelledError as error:
+        except expected as error:
             self.finish(str(error))
         # Whatever goes wrong must free the panel and reach the user as a sentence.
         except Exception as error:  # noqa: BLE001
@@ -195,7 +205,7 @@ class Panel:
                 self.ui.statusLabel.text = describe(report)
         self._application.processEvents()
 
-    def setRunning(self, running: bool) -> None:
+    def setRunning(self, running: bool, closed: Collection[str] | None = None) -> None:
         """Open or close the parts of the panel, and make the primary button what it is now."""
         self.ui.applyButton.text = _("Cancel") if running else self._apply
         if running:
@@ -203,7 +213,7 @@ class Panel:
             self.ui.applyButton.toolTip = _("Stop; the scene stays as it is.")
         self.ui.progressBar.value = 0
         self.ui.progressBar.visible = running
-        for part in self._sections:
+        for part in self._sections if closed is None or not running else closed:
             getattr(self.ui, f"{part}CollapsibleButton").enabled = not running
 
     def finish(self, text: str) -> None:

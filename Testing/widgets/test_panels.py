@@ -131,13 +131,13 @@ def test_a_run_in_a_child_process_shows_its_progress_and_its_result(panel, case,
     child = {"VertebraSegment": jobs.segmentInChild, "CycleGANTranslate": jobs.translateInChild}
     case.setRunner(panel, functools.partial(child[case.name], command=worker))
     seen = []
-    shown = panel._onProgress
+    shown = panel.panel.onProgress
 
     def onProgress(report):
         shown(report)
         seen.append(visibleState(panel))
 
-    panel._onProgress = onProgress
+    panel.panel.onProgress = onProgress
     panel.ui.applyButton.click()
     assert messages == []
     assert {state[:3] for state in seen} == {("Cancel", True, True)}
