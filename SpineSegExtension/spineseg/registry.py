@@ -140,8 +140,8 @@ METHODS: tuple[Method, ...] = (
         title="Vertebral corners on a film (two U-Nets)",
         task=COBB,
         module="cobb_landmarks",
-        summary="Finds T1–L5 on a frontal radiograph, and four corners of each.",
-        models=("cobb-landmarks",),
+        summary="Finds T1–L5 on a frontal film, or C2–S1 on a lateral one, and their corners.",
+        models=("cobb-landmarks", "cobb-lateral"),
         limits=(
             "Films of the whole spine with the usual vertebrae: implants, cut-off ends and a 13th"
             " rib or 6th lumbar vertebra need a look."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -323,6 +324,10 @@ def test_a_lateral_film_is_measured_whichever_way_the_patient_faces(
     measured = measure_film(found, film)
     assert measured.sagittal is not None
     assert measured.sagittal.faces == faces
+    assert not any("Don't trust" in text for text in measured.warnings)
+    unsure = replace(found, confidence=(*found.confidence[:-1], 0.1))
+    said = " ".join(measure_film(unsure, film).warnings)
+    assert "Don't trust the lordosis yet: the endplate of sacrum is unsure." in said
     known = sagittal_angles(dict(zip(found.levels, corners)))
     assert measured.sagittal.kyphosis_deg == pytest.approx(known.kyphosis_deg, abs=0.7)
     assert measured.sagittal.lordosis_deg == pytest.approx(known.lordosis_deg, abs=0.7)

@@ -28,6 +28,7 @@ from spineseg.methods.film_result import LATERAL, FilmResult
 __all__ = ["CHALLENGE_LEVELS", "FilmMeasurement", "measure_film"]
 
 _NAMES = [level.name for level in labels.USUAL_VERTEBRAE]
+_DOUBTFUL = 0.3  # confidence of a level below which an angle that hangs on it is doubted
 CHALLENGE_LEVELS = tuple(_NAMES[_NAMES.index("T1") : _NAMES.index("L5") + 1])
 """The 17 vertebrae of the challenge, T1 to L5."""
 
@@ -142,9 +143,18 @@ def _lateral(result: FilmResult, film: Film, warnings: list[str]) -> FilmMeasure
         )
     elif film.magnified:
         warnings.append("Lengths are those at the detector, larger than on the patient.")
-    for value, what in ((found.kyphosis_deg, "kyphosis"), (found.lordosis_deg, "lordosis")):
+    sure = dict(zip(result.levels, result.confidence, strict=False))
+    for value, what, ends in (
+        (found.kyphosis_deg, "kyphosis", ("T4", "T12")),
+        (found.lordosis_deg, "lordosis", ("L1", labels.SACRUM.name)),
+    ):
+        doubtful = [level for level in ends if sure.get(level, 1.0) < _DOUBTFUL]
         if value is None:
             warnings.append(f"An endplate that the {what} needs was not found.")
+        elif doubtful:
+            warnings.append(
+                f"Don't trust the {what} yet: the endplate of {' and '.join(doubtful)} is unsure."
+            )
     return FilmMeasurement(
         view=LATERAL,
         levels=result.levels,

@@ -12,6 +12,7 @@ from there corrects the first. docs/cobb-landmarks.md says where this fails.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -145,8 +146,7 @@ def predict(film: Film, settings: Settings, progress: Progress) -> FilmResult:
     began = time.perf_counter()
     progress("film", 0.0, "finding the vertebrae")
     picture = prepare(film)
-    sights = [_sight(view, picture, settings, progress) for view in _views(film, settings)]
-    sight = max(sights, key=lambda one: one.found.score)
+    sight = _sight(picture, _views(film, settings), settings, progress)
     if sight.found.score < _NOTHING:
         seen = "from the side" if settings.view == LATERAL else "from the front"
         raise InputError(
@@ -241,27 +241,33 @@ def load(models: str | None, device: str | None, view: str = AP) -> Any:
     return network.to(choose_device(device), memory_format=layout)  # type: ignore[call-overload]
 
 
-def _sight(view: str, picture: Picture, settings: Settings, progress: Progress) -> Sight:
+def _sight(picture: Picture, views: Sequence[str], settings: Settings, progress: Progress) -> Sight:
     """Find the spine on the film as it lies; where it is not seen, turned or as a negative."""
+    lying = [_as_it_lies(view, picture, settings) for view in views]
+    best = max(lying, key=lambda one: one.found.score)
+    if best.found.score >= _RIGHT:
+        return best
+    least = max(best.found.score + _BETTER, _RIGHT)
+    for sight in lying:
+        for turn in film_checks.turns(sight.view == LATERAL):
+            progress("film", 0.3, "trying the film turned")
+            other = find(sight.network, turn.apply(picture), mirror=False)
+            if other.score >= max(least, best.found.score):
+                best = Sight(sight.view, sight.network, turn, other)
+    return best
+
+
+def _as_it_lies(view: str, picture: Picture, settings: Settings) -> Sight:
     network = load(settings.models, settings.device, view)
-    straight = film_checks.Turn()
     # A lateral film's mirror image is another film: the patient faces the other way.
-    mirror = settings.mirror and view == AP
-    best, found = straight, find(network, picture, mirror)
+    straight = find(network, picture, settings.mirror and view == AP)
+    seen = Sight(view, network, film_checks.Turn(), straight)
     if view == LATERAL:
-        facing = film_checks.Turn(mirrored=True)
-        other = find(network, facing.apply(picture), mirror)
-        if other.score > found.score:
-            best, found = facing, other
-    if found.score >= _RIGHT:
-        return Sight(view, network, best, found)
-    least = found.score + _BETTER
-    for turn in film_checks.turns(view == LATERAL):
-        progress("film", 0.3, "trying the film turned")
+        turn = film_checks.Turn(mirrored=True)
         other = find(network, turn.apply(picture), mirror=False)
-        if other.score >= max(least, _RIGHT, found.score):
-            best, found = turn, other
-    return Sight(view, network, best, found)
+        if other.score > straight.score:
+            seen = Sight(view, network, turn, other)
+    return seen
 
 
 def find(network: Any, picture: Picture, mirror: bool = True) -> Found:
