@@ -279,15 +279,20 @@ def test_phantom_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     asked: list[Any] = []
 
     def write(
-        folder: Path, settings: PhantomSettings, seed: int, progress: Progress, mr: str | None
+        folder: Path,
+        settings: PhantomSettings,
+        seed: int,
+        progress: Progress,
+        mr: str | None,
+        film: str | None,
     ) -> None:
-        asked.append((folder, settings, seed, mr))
+        asked.append((folder, settings, seed, mr, film))
 
     monkeypatch.setattr(spineseg.phantom, "write_phantom", write, raising=False)
     result = run(
         "phantom", "-o", tmp_path, "--seed", 4, "--cobb", 30, "--levels", "t10-L5",
         "--spacing", 1.5, "--slice", 3, "--fracture", "L1:wedge:0.4", "--fracture", "T12",
-        "--lesion", "L2:blastic", "--metal", "L4", "--l6", "--mr", "t2",
+        "--lesion", "L2:blastic", "--metal", "L4", "--l6", "--mr", "t2", "--film", "ap",
     )  # fmt: skip
     assert result.exit_code == ExitCode.OK, result.output
     assert result.stdout.splitlines()[-1] == str(tmp_path)
@@ -301,6 +306,7 @@ def test_phantom_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             ),
             4,
             "t2",
+            "ap",
         )
     ]  # fmt: skip
 
