@@ -74,6 +74,7 @@ class SpineSegExtensionWidget(ScriptedLoadableModuleWidget):
         self.ui.segmentButton.clicked.connect(self.onSegmentButton)
         self.ui.translateButton.clicked.connect(self.onTranslateButton)
         self.ui.cobbButton.clicked.connect(self.onCobbButton)
+        self.ui.fractureButton.clicked.connect(self.onFractureButton)
         self.update()
 
     def enter(self):
@@ -106,6 +107,9 @@ class SpineSegExtensionWidget(ScriptedLoadableModuleWidget):
 
     def onCobbButton(self):
         slicer.util.selectModule("CobbAngle")
+
+    def onFractureButton(self):
+        slicer.util.selectModule("FractureDetect")
 
 
 class SpineSegExtensionTest(ScriptedLoadableModuleTest):
