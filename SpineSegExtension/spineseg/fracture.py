@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,14 @@ from spineseg.measure.bone_density import (
 )
 from spineseg.measure.fracture_probability import calibration
 from spineseg.measure.genant import Graded, grade_spine
-from spineseg.measure.vertebra_body import PLACES, PLANES, measure_bodies
+from spineseg.measure.vertebra_body import PLACES, PLANES, VertebraBody, measure_bodies
 from spineseg.pipeline import LABELS, REPORT, check_folder, model_records
 from spineseg.progress import Progress
 from spineseg.volume import Volume
 
 __all__ = [
     "METHOD", "PARTS", "RESULT", "TABLE", "TASK", "Fractures", "VertebraFinding", "find_fractures",
-    "save_fractures",
+    "graded_findings", "notes_on", "save_fractures",
 ]  # fmt: skip
 
 TASK = "fracture"
@@ -180,22 +180,46 @@ def find_fractures(
     progress("measure", 0.0, "heights")
     bodies = measure_bodies(segmentation)
     progress("measure", 0.7, "grades")
-    spine = grade_spine(bodies)
-    model = calibration()
-    findings = [
-        VertebraFinding(one, model.probability(one), measure_density(scan, one.body))
-        for one in spine
-    ]
+    densities = [measure_density(scan, body) for body in bodies]
+    findings, probability = graded_findings(bodies, densities)
     progress("measure", 0.9, "contrast")
     blood = aorta_hu(scan, bodies)
     return Fractures(
         findings,
-        model.patient_probability(spine),
+        probability,
         blood,
         segmentation,
-        warnings=_warnings(findings, blood),
+        warnings=notes_on(findings, blood),
         timings={"fractures": round(time.perf_counter() - started, 3)},
     )
+
+
+def graded_findings(
+    bodies: Sequence[VertebraBody], densities: Sequence[BoneDensity]
+) -> tuple[list[VertebraFinding], float | None]:
+    """Grade measured vertebrae, some perhaps with moved points.
+
+    Parameters
+    ----------
+    bodies : sequence of VertebraBody
+        All of a spine, from the top.
+    densities : sequence of BoneDensity
+        One for each.
+
+    Returns
+    -------
+    findings : list of VertebraFinding
+        One for each, in their order.
+    probability : float or None
+        That the patient has any fracture; None where no vertebra is evaluable.
+    """
+    spine = grade_spine(bodies)
+    model = calibration()
+    findings = [
+        VertebraFinding(one, model.probability(one), density)
+        for one, density in zip(spine, densities, strict=True)
+    ]
+    return findings, model.patient_probability(spine)
 
 
 def _check(scan: Volume, segmentation: Volume) -> None:
@@ -218,7 +242,8 @@ def _check(scan: Volume, segmentation: Volume) -> None:
         )
 
 
-def _warnings(findings: list[VertebraFinding], blood: float | None) -> list[str]:
+def notes_on(findings: Sequence[VertebraFinding], blood: float | None) -> list[str]:
+    """Return a sentence for everything that makes findings doubtful; `blood` in HU."""
     told = []
     if len(findings) == 1:
         told.append("There is one vertebra only: its neighbours, to compare it with, are missing.")

@@ -76,9 +76,15 @@ def run_fracture(job: FractureJob, progress: Progress) -> FractureDone:
 
 
 def run_for_parent(job: SegmentJob, progress: Progress) -> Done:
-    """Do the same in a child process; the event for its parent holds ``fractures.json``."""
+    """Do the same in a child process; the event for its parent holds ``fractures.json``.
+
+    Besides, as “state”, it holds what its parent needs to grade again when points are moved.
+    """
+    from spineseg.fracture_state import FractureState
+
     if not isinstance(job, FractureJob):
         raise TypeError(f"{type(job).__name__} is no search for fractures")
     done = run_fracture(job, progress)
     found = done.found
-    return Done(done.folder, MeasureResult(found.to_json(), list(found.warnings), found.timings))
+    content = {**found.to_json(), "state": FractureState.of(found).to_json()}
+    return Done(done.folder, MeasureResult(content, list(found.warnings), found.timings))
