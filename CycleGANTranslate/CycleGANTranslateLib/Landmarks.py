@@ -13,7 +13,7 @@ from spineseg.errors import InputError, SpineSegError
 from spineseg.io.landmarks import Landmark, read_landmarks
 from spineseg.validation import LevelFit, ValidationResult, validate
 from SpineSegMRML import landmarks as points
-from SpineSegMRML import models, overlays, segmentations, tables
+from SpineSegMRML import models, names, overlays, segmentations, tables
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import Report, progressTo
 from SpineSegMRML.runs import Runs
@@ -52,9 +52,11 @@ class LandmarkOutcome:
 
     def summary(self) -> str:
         """Return one sentence for a user."""
-        text = _("{n} vertebrae: the landmarks lie {mean:.1f} ± {sd:.1f} mm from the surface.")
+        text = _("{vertebrae}: the landmarks lie {mean:.1f} ± {sd:.1f} mm from the surface.")
         result = self.result
-        return text.format(n=len(result.fits), mean=result.mean, sd=result.sd)
+        return text.format(
+            vertebrae=names.counted(len(result.fits)), mean=result.mean, sd=result.sd
+        )
 
 
 class LandmarkLogic:

@@ -85,7 +85,9 @@ class TranslateOutcome:
         if not self.vertebrae:
             return _("Translated in {seconds} s; no vertebra was found.").format(seconds=seconds)
         unsure = sum(v.level is None for v in self.vertebrae)
-        text = _("{n} vertebrae in {seconds} s").format(n=len(self.vertebrae), seconds=seconds)
+        text = _("{vertebrae} in {seconds} s").format(
+            vertebrae=names.counted(len(self.vertebrae)), seconds=seconds
+        )
         if unsure:
             text += _(", the level of {n} of them is unsure").format(n=unsure)
         return text + "."
@@ -263,6 +265,7 @@ class TranslateLogic:
             text = _("{volume} vertebrae").format(volume=name)
             segmentation = results.segmentation(made.labelVolume, text, targets.segmentation)
             segmentation.CreateClosedSurfaceRepresentation()
+            text = _("{volume} heights and volumes").format(volume=name)
             table = results.table(made.vertebrae, text, targets.table)
             text = _("{volume} bodies").format(volume=name)
             bodiesNode = results.segmentation(bodies, text, targets.bodies, names.BODY)

@@ -99,8 +99,10 @@ class ThresholdOutcome:
 
     def summary(self) -> str:
         """Return one sentence for a user."""
-        text = _("{n} vertebrae at this threshold, in {seconds} s.")
-        return text.format(n=len(self.vertebrae), seconds=max(1, round(self.seconds)))
+        text = _("{vertebrae} at this threshold, in {seconds} s.")
+        return text.format(
+            vertebrae=names.counted(len(self.vertebrae)), seconds=max(1, round(self.seconds))
+        )
 
 
 class ThresholdLogic:

@@ -16,6 +16,7 @@ from spineseg import labels
 from spineseg.io.segmentations import terminology_entry
 from spineseg.methods.one_vertebra import CHANNELS
 
+from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.layers import Mask, fingerprint
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "METHOD",
     "TARGETS",
     "VERTEBRA",
+    "counted",
     "dress",
     "freeUnsure",
     "levelNames",
@@ -50,6 +52,11 @@ _WHITENED = {VERTEBRA: 0.0, BODY: 0.35, CENTRUM: 0.65}
 def levelNames() -> tuple[str, ...]:
     """Return the names of all levels from the head down, the sacrum last."""
     return tuple(level.name for level in (*labels.VERTEBRAE, labels.SACRUM))
+
+
+def counted(count: int) -> str:
+    """Return a number of vertebrae in words for a user."""
+    return _("1 vertebra") if count == 1 else _("{n} vertebrae").format(n=count)
 
 
 def nameOf(label: int, part: str = VERTEBRA) -> str:

@@ -30,7 +30,7 @@ def setVertebraTable(tableNode: Any, vertebrae: Sequence[Vertebra]) -> None:
     """Fill a table node with a row for each vertebra, from the top to the bottom.
 
     Column names are for programs and stay as they are; titles are for people and are translated.
-    A height that could not be measured is NaN.
+    A height that could not be measured is left empty.
 
     Parameters
     ----------
@@ -96,9 +96,10 @@ def confidencesIn(tableNode: Any) -> dict[str, float]:
     if min(level, sure) < 0:
         return {}
     column = tableNode.GetTable().GetColumn(sure)
+    values = [column.GetValue(row) for row in range(tableNode.GetNumberOfRows())]
     return {
-        tableNode.GetCellText(row, level): column.GetValue(row) / 100
-        for row in range(tableNode.GetNumberOfRows())
+        tableNode.GetCellText(row, level): math.nan if value == "" else float(value) / 100
+        for row, value in enumerate(values)
     }
 
 
@@ -138,8 +139,7 @@ def setValidationTable(tableNode: Any, result: ValidationResult) -> None:
 def setRows(tableNode: Any, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
     """Fill a table node with rows of `spineseg.cobb_tables`.
 
-    Column names are the keys; what is not known is NaN in a column of numbers and empty in one of
-    text.
+    Column names are the keys; what is not known is left empty.
 
     Parameters
     ----------
@@ -173,13 +173,19 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else round(float(value), 2)
 
 
+def _text(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
 def _addColumn(
     tableNode: Any, name: str, title: str, values: Sequence[Any], unit: str = ""
 ) -> None:
-    array = vtk.vtkDoubleArray() if unit else vtk.vtkStringArray()
+    # A cell of numbers can't be empty: a view shows "nan". So numbers with gaps are text.
+    gaps = bool(unit) and any(math.isnan(value) for value in values)
+    array = vtk.vtkDoubleArray() if unit and not gaps else vtk.vtkStringArray()
     array.SetName(name)
     for value in values:
-        array.InsertNextValue(value)
+        array.InsertNextValue(_text(value) if gaps else value)
     tableNode.AddColumn(array)
     shown = "" if unit == NUMBER else unit
     tableNode.SetColumnTitle(name, f"{title} ({shown})" if shown else title)

@@ -18,7 +18,7 @@ from rich.table import Table
 import spineseg
 from spineseg import registry
 from spineseg.cli_cobb import cobb_command
-from spineseg.cli_common import Debug, Output, note, work
+from spineseg.cli_common import Debug, Output, note, vertebrae, work
 from spineseg.cli_evaluate import evaluate_app
 from spineseg.cli_fracture import evaluate_fracture_command, fracture_command
 from spineseg.cli_train import train_command
@@ -91,7 +91,7 @@ def segment_command(
     for warning in done.result.warnings:
         note(f"Note: {warning}")
     names = [v.level or "?" for v in done.result.vertebrae]
-    note(f"{len(names)} vertebrae: {', '.join(names)}" if names else "No vertebra was found.")
+    note(f"{vertebrae(len(names))}: {', '.join(names)}" if names else "No vertebra was found.")
     print((done.folder / "report.html").absolute())
 
 

@@ -36,6 +36,11 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def vertebrae(count: int) -> str:
+    """Return a number of vertebrae in words."""
+    return "1 vertebra" if count == 1 else f"{count} vertebrae"
+
+
 @contextmanager
 def work(debug: bool) -> Iterator[Progress]:
     """Show progress, let Ctrl-C cancel, and turn every error into a sentence and an exit code."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spineseg import registry
-from spineseg.cli_common import Debug, Output, note, work
+from spineseg.cli_common import Debug, Output, note, vertebrae, work
 from spineseg.jobs import TranslateJob, run_translate
 
 
@@ -56,5 +56,5 @@ def translate_command(
     for warning in done.result.warnings:
         note(f"Note: {warning}")
     names = [v.level or "?" for v in done.result.vertebrae]
-    note(f"{len(names)} vertebrae: {', '.join(names)}" if names else "No vertebra was found.")
+    note(f"{vertebrae(len(names))}: {', '.join(names)}" if names else "No vertebra was found.")
     print((done.folder / "report.html").absolute())

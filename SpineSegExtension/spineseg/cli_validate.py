@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spineseg.cli_common import Debug, Output, note, work
+from spineseg.cli_common import Debug, Output, note, vertebrae, work
 
 
 def validate_command(
@@ -41,5 +41,5 @@ def validate_command(
         )  # fmt: skip
     for warning in result.warnings:
         note(f"Note: {warning}")
-    note(f"{len(result.fits)} vertebrae: {result.mean:.2f} ± {result.sd:.2f} mm.")
+    note(f"{vertebrae(len(result.fits))}: {result.mean:.2f} ± {result.sd:.2f} mm.")
     print((folder / "report.html").absolute())

@@ -128,7 +128,7 @@ def test_applying_replaces_the_bone_and_the_table_and_can_be_undone(logic, mr, s
     assert logic.canUndo
     logic.undo()
     np.testing.assert_array_equal(voxels(shown.segmentationNode, mr), tinytranslate.truth())
-    assert table.GetCellText(0, table.GetColumnIndex("Volume")) == "nan"
+    assert table.GetCellText(0, table.GetColumnIndex("Volume")) == ""
 
 
 def test_what_was_painted_stays_and_a_name_that_was_given(logic, mr, shown):

@@ -58,8 +58,8 @@ class SegmentOutcome:
         if not self.vertebrae:
             return _("No vertebra was found.")
         unsure = sum(v.level is None for v in self.vertebrae)
-        text = _("{n} vertebrae in {seconds} s").format(
-            n=len(self.vertebrae), seconds=max(1, round(self.seconds))
+        text = _("{vertebrae} in {seconds} s").format(
+            vertebrae=names.counted(len(self.vertebrae)), seconds=max(1, round(self.seconds))
         )
         if unsure:
             text += _(", the level of {n} of them is unsure").format(n=unsure)
@@ -272,7 +272,8 @@ class SegmentLogic:
         with Results(inputNode) as results:
             node = results.segmentation(outcome.labelVolume, name, segmentationNode)
             node.CreateClosedSurfaceRepresentation()
-            return node, results.table(outcome.vertebrae, name, tableNode)
+            text = _("{volume} heights and volumes").format(volume=inputNode.GetName())
+            return node, results.table(outcome.vertebrae, text, tableNode)
 
     def exportModels(
         self,

@@ -231,8 +231,11 @@ class _TableModel(QtCore.QAbstractTableModel):
     def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:
         if role != QtCore.Qt.DisplayRole:
             return None
-        across = orientation == QtCore.Qt.Horizontal
-        return self.table.GetColumnName(section) if across else str(section + 1)
+        if orientation != QtCore.Qt.Horizontal:
+            return str(section + 1)
+        name = self.table.GetColumnName(section)
+        titled = self.table.GetUseColumnTitleAsColumnHeader()
+        return (self.table.GetColumnTitle(name) if titled else "") or name
 
 
 class qMRMLTableView(QtWidgets.QTableView):
