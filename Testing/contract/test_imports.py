@@ -42,7 +42,8 @@ EXTRA = {
     **{name: {"torch"} for name in TORCH_FILES},
 }
 PRINTING = {
-    "cli.py", "cli_cobb.py", "cli_common.py", "cli_evaluate.py", "cli_fracture.py", "cli_train.py",
+    "cli.py", "cli_cobb.py", "cli_common.py", "cli_evaluate.py", "cli_export.py",
+    "cli_fracture.py", "cli_train.py",
     "cli_translate.py", "cli_validate.py", "worker.py",
 }  # fmt: skip
 WINDOWS = {"slicer.app", "slicer.modules", "slicer.mrmlScene"}
