@@ -18,9 +18,9 @@ from SpineSegMRML import endplates, films, segmentations, tables
 from SpineSegMRML.choices import AUTOMATIC, deviceSettings
 from SpineSegMRML.cobbjobs import FilmFound, filmInChild
 from SpineSegMRML.endplates import Key
-from SpineSegMRML.endplatewatch import EndplateWatch
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import Report
+from SpineSegMRML.markupswatch import MarkupsWatch
 from SpineSegMRML.runs import Runs
 
 from CobbAngleLib.Drawing import drawCurves
@@ -48,7 +48,7 @@ class FilmLogic:
         self._runner = runner
         self._undo: list[tuple[Any, str | None, Mapping[Key, Any]]] = []
         self._last: tuple[Any, Film | None] = (None, None)
-        self.watch = EndplateWatch()
+        self.watch = MarkupsWatch(endplates.linesOf, "vtkMRMLMarkupsLineNode")
         self.showCurves = True
         self.showNames = False
 
@@ -288,7 +288,7 @@ class FilmLogic:
             before = (filmNode, filmNode.GetAttribute(FOUND), endplates.remember(filmNode))
             self._remember(before)
             node.RemoveAllControlPoints()
-        if self.watch.filmNode is filmNode:
+        if self.watch.ownerNode is filmNode:
             with self.watch.unnoticed():
                 pass  # which makes it look for new lines
         return node

@@ -72,5 +72,5 @@ class CobbLogic:
         onChange: Callable[[], None],
         later: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
-        """Tell of each change to a film's endplates; see `EndplateWatch.follow`."""
+        """Tell of each change to a film's endplates; see `MarkupsWatch.follow`."""
         self.films.watch.follow(filmNode, onChange, later)

@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
-import numpy as np
-from spineseg import cobb, cobb_tables, labels
+from spineseg import cobb, cobb_tables
 from spineseg.errors import InputError, SpineSegError
 from spineseg.measure.spine_angles import SpineAngles
 from spineseg.measure.spine_json import spine_from_json
 from spineseg.volume import Volume
-from SpineSegMRML import names, segmentations, tables
+from SpineSegMRML import segmentations, tables
 from SpineSegMRML.cobbjobs import SpineFound, spineInChild
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import Report
@@ -89,12 +87,12 @@ class SpineLogic:
             return _("Choose a segmentation of vertebrae.")
         try:
             segmentations.SegmentationGrid(segmentationNode)
-            found = _levelsIn(segmentationNode)
+            found = segmentations.vertebraeIn(segmentationNode)
         except SpineSegError as error:
             return str(error)
         if len(found) < 2:
-            text = _("“{name}” holds {n} segments that are called as vertebrae (L1, L2 …), but an"
-                     " angle needs two.")  # fmt: skip
+            text = _("“{name}” holds too few segments that are called as vertebrae (L1, L2 …): {n},"
+                     " but an angle needs two.")  # fmt: skip
             return text.format(name=segmentationNode.GetName(), n=len(found))
         return ""
 
@@ -132,10 +130,10 @@ class SpineLogic:
         if reason:
             raise InputError(reason)
         with self._runs.on(segmentations.SegmentationGrid(segmentationNode)) as token:
-            volume = labelVolumeOf(segmentationNode)
-            before = _fingerprint(volume)
+            volume = _labelVolumeOf(segmentationNode)
+            before = segmentations.fingerprintOf(volume)
             found = self._runner(volume, onProgress=onProgress, token=token)
-        if _fingerprint(labelVolumeOf(segmentationNode)) != before:
+        if segmentations.fingerprintOf(_labelVolumeOf(segmentationNode)) != before:
             raise InputError(
                 _("The segmentation was edited while it was measured."), _("Start again.")
             )
@@ -216,8 +214,8 @@ class SpineLogic:
         if reason:
             raise InputError(reason)
         content = json.loads(segmentationNode.GetAttribute(MEASURED))
-        volume = labelVolumeOf(segmentationNode)
-        if _fingerprint(volume) != content["fingerprint"]:
+        volume = _labelVolumeOf(segmentationNode)
+        if segmentations.fingerprintOf(volume) != content["fingerprint"]:
             raise InputError(
                 _("The segmentation was edited or moved since it was measured."),
                 _("Measure it again."),
@@ -237,30 +235,7 @@ class SpineLogic:
         )
 
 
-def labelVolumeOf(segmentationNode: Any) -> Volume:
-    """Return the vertebrae and the sacrum of a segmentation as it is now: uint8, world's RAS."""
+def _labelVolumeOf(segmentationNode: Any) -> Volume:
+    """Return the vertebrae of a segmentation as it is now, on its own grid."""
     grid = segmentations.SegmentationGrid(segmentationNode)
-    volume, named = segmentations.labelVolumeFromNode(segmentationNode, grid)
-    # A segment of another name, and a second one of the same, has a number that means nothing.
-    wanted = [label for label, name in named.items() if _vertebraOf(name) == label]
-    return volume.like(np.where(np.isin(volume.array, wanted), volume.array, 0).astype(np.uint8))
-
-
-def _levelsIn(segmentationNode: Any) -> list[str]:
-    """Return the names of the segments that are whole vertebrae."""
-    segmentation = segmentationNode.GetSegmentation()
-    named = [segmentation.GetSegment(i).GetName() for i in segmentation.GetSegmentIDs()]
-    return [name for name in named if labels.is_vertebra(_vertebraOf(name))]
-
-
-def _vertebraOf(name: str) -> int:
-    """Return the label of the whole vertebra, or sacrum, that a name says; 0 if it says none."""
-    label, part = names.meaningOf(name) or (0, names.VERTEBRA)
-    known = labels.is_vertebra(label) or label == labels.SACRUM.verse
-    return label if known and part == names.VERTEBRA else 0
-
-
-def _fingerprint(volume: Volume) -> str:
-    """Return a short text that changes when a voxel does, or the place of all."""
-    place = np.round(volume.affine, 3) + 0.0  # no negative zeros
-    return f"{crc32(volume.array.tobytes(), crc32(place.tobytes())):08x} {volume.shape}"
+    return segmentations.vertebraVolumeFromNode(segmentationNode, grid)

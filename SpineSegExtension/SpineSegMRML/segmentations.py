@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import slicer
@@ -28,6 +29,7 @@ from SpineSegMRML.volumes import (
 __all__ = [
     "SegmentationGrid",
     "addSegmentationNode",
+    "fingerprintOf",
     "labelFor",
     "labelVolumeFromNode",
     "placeBeside",
@@ -37,6 +39,9 @@ __all__ = [
     "segmentEditorNode",
     "segmentationFromVolume",
     "setSegmentation",
+    "vertebraOf",
+    "vertebraVolumeFromNode",
+    "vertebraeIn",
 ]
 
 COLOR_TABLE_TAG = "SpineSegVertebrae"
@@ -262,6 +267,37 @@ def labelVolumeFromNode(
     affine = affineFromNode(sourceNode, world)
     affine[:3, 3] += affine[:3, :3] @ np.array(sourceNode.GetImageData().GetExtent()[::2], float)
     return Volume(array, affine), names
+
+
+def vertebraVolumeFromNode(segmentationNode: Any, sourceNode: Any) -> Volume:
+    """Return the vertebrae and the sacrum of a segmentation as it is now: uint8, world's RAS.
+
+    Segments of other names do not count; `sourceNode` gives the grid, as in `labelVolumeFromNode`.
+    """
+    volume, named = labelVolumeFromNode(segmentationNode, sourceNode)
+    # A segment of another name, and a second one of the same, has a number that means nothing.
+    wanted = [label for label, name in named.items() if vertebraOf(name) == label]
+    return volume.like(np.where(np.isin(volume.array, wanted), volume.array, 0).astype(np.uint8))
+
+
+def vertebraOf(name: str) -> int:
+    """Return the label of the whole vertebra, or sacrum, that a name says; 0 if it says none."""
+    label, part = meaningOf(name) or (0, VERTEBRA)
+    known = labels.is_vertebra(label) or label == labels.SACRUM.verse
+    return label if known and part == VERTEBRA else 0
+
+
+def vertebraeIn(segmentationNode: Any) -> list[str]:
+    """Return the names of the segments that are whole vertebrae, without the sacrum."""
+    segmentation = segmentationNode.GetSegmentation()
+    named = [segmentation.GetSegment(i).GetName() for i in segmentation.GetSegmentIDs()]
+    return [name for name in named if labels.is_vertebra(vertebraOf(name))]
+
+
+def fingerprintOf(volume: Volume) -> str:
+    """Return a short text that changes when a voxel does, or the place of all."""
+    place = np.round(volume.affine, 3) + 0.0  # no negative zeros
+    return f"{crc32(volume.array.tobytes(), crc32(place.tobytes())):08x} {volume.shape}"
 
 
 def labelFor(name: str, taken: Mapping[int, Any]) -> int:

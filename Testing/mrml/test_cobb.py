@@ -254,14 +254,14 @@ def test_a_scene_that_is_closed_and_nodes_that_are_deleted(logic, film, scene):
     line = endplates.linesOf(film)[("T2", "superior")]
     scene.RemoveNode(film)
     assert len(told) == 3
-    assert logic.films.watch.filmNode is None
+    assert logic.films.watch.ownerNode is None
     line.SetNthControlPointPositionWorld(0, 1.0, 2.0, 3.0)
     assert len(told) == 3
     other = addFilm(scene)
     logic.films.measure(other)
     logic.follow(other, lambda: told.append(2))
     scene.Clear(True)
-    assert logic.films.watch.filmNode is None
+    assert logic.films.watch.ownerNode is None
     assert 2 not in told
     assert not logic.films.canUndo
 

@@ -205,7 +205,7 @@ def test_bad_input_is_refused_in_a_sentence(scene, spine):
     assert "“empty” is empty." in logic.spines.validate(empty)
     for name in list(spine.GetSegmentation().GetSegmentIDs())[1:]:
         spine.GetSegmentation().RemoveSegment(name)
-    assert "holds 1 segments that are called as vertebrae" in logic.spines.validate(spine)
+    assert "called as vertebrae (L1, L2 …): 1, but an angle needs two" in logic.spines.validate(spine)
     with pytest.raises(InputError, match="an angle needs two"):
         logic.spines.measure(spine)
 
