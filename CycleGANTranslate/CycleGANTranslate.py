@@ -19,6 +19,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 from spineseg.errors import InputError
+from SpineSegMRML import dependencies, models
 from SpineSegMRML.panel import Application, Binding, Panel, forgetNode
 from SpineSegMRML.segmentations import segmentEditorNode
 
@@ -392,14 +393,18 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def _export(self):
         parameters = self._parameterNode
-        files = self.logic.exportModels(
+        fileFormat = parameters.exportFormat.value
+        if not ensureDependencies(dependencies.EXPORT_PACKAGES.get(fileFormat, ())):
+            return []
+        exported = self.logic.exportModels(
             parameters.segmentation,
             parameters.inputVolume,
             parameters.exportFolder,
-            parameters.exportFormat.value,
+            fileFormat,
+            space=parameters.exportSpace.value,
+            which=parameters.exportScope.value,
         )
-        text = _("{n} models written to {folder}.")
-        return [text.format(n=len(files), folder=parameters.exportFolder)]
+        return models.told(exported)
 
 
 class CycleGANTranslateTest(ScriptedLoadableModuleTest):

@@ -45,9 +45,9 @@ def torchInstaller():
     return install
 
 
-def ensureDependencies():
+def ensureDependencies(packages=dependencies.PACKAGES):
     """Install what is missing after one question; return whether all is there now."""
-    missing = dependencies.missing()
+    missing = dependencies.missing(packages)
     if not missing:
         return True
     if not slicer.util.confirmOkCancelDisplay(dependencies.question(missing)):

@@ -10,6 +10,7 @@ from typing import Any
 from spineseg import registry
 from spineseg.errors import InputError, SpineSegError
 from spineseg.methods.mr_check import check_mr
+from spineseg.planning import Exported
 from spineseg.progress import Progress
 from spineseg.result import Vertebra
 from spineseg.rethreshold import named_bodies
@@ -295,15 +296,19 @@ class TranslateLogic:
         folder: str | Path,
         fileFormat: str = "STL",
         progress: Progress | None = None,
-    ) -> list[Path]:
-        """Write a surface file for each segment, as it is now: mm, LPS, world coordinates.
+        space: str = "LPS",
+        which: str = models.ALL,
+    ) -> Exported:
+        """Write models of the segments, as they are now; see `models.exportModels`.
 
         Raises
         ------
-        InputError
+        SpineSegError
             One sentence; nothing was written.
         """
         reason = self.validateExport(segmentationNode, sourceNode, Path(folder))
         if reason:
             raise InputError(reason)
-        return models.exportModels(segmentationNode, sourceNode, folder, fileFormat, progress)
+        return models.exportModels(
+            segmentationNode, sourceNode, folder, fileFormat, progress, space, which
+        )

@@ -17,7 +17,7 @@ from slicer.parameterNodeWrapper import (
     WithinRange,
     parameterNodeWrapper,
 )
-from SpineSegMRML.choices import Device, ModelFormat
+from SpineSegMRML.choices import Device, ExportScope, ModelFormat, Space
 from SpineSegMRML.i18n import tr as _
 
 from CycleGANTranslateLib.Threshold import BoneSettings
@@ -103,3 +103,5 @@ class CycleGANTranslateParameterNode:
     device: Device = Device.AUTOMATIC
     exportFolder: pathlib.Path
     exportFormat: ModelFormat = ModelFormat.STL
+    exportScope: ExportScope = ExportScope.ALL
+    exportSpace: Space = Space.LPS

@@ -59,8 +59,9 @@ def runSelfTest(scene: Any, folder: Path) -> None:
     found = logic.landmarks.measure(node, source, points)
     _require(len(found.modelNodes) == len(LEVELS), "a coloured model for each vertebra")
     _require(found.result.mean < 2.0, "corners lie at the surface")
-    files = logic.exportModels(node, source, folder)
-    _require(len(files) == len(LEVELS) and all(f.is_file() for f in files), "a model for each")
+    made = logic.exportModels(node, source, folder).models
+    _require(len(made) == len(LEVELS), "a model for each")
+    _require(all((folder / m.file).is_file() for m in made), "as a file")
 
 
 def _require(condition: bool, what: str) -> None:

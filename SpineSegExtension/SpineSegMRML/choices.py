@@ -10,7 +10,7 @@ from typing import Any
 
 from SpineSegMRML.i18n import tr as _
 
-__all__ = ["AUTOMATIC", "Device", "ModelFormat", "deviceSettings"]
+__all__ = ["AUTOMATIC", "Device", "ExportScope", "ModelFormat", "Space", "deviceSettings"]
 
 AUTOMATIC = "auto"
 """Device that the method chooses itself."""
@@ -38,6 +38,46 @@ class ModelFormat(enum.Enum):
     STL = "STL"
     OBJ = "OBJ"
     PLY = "PLY"
+    THREE_MF = "3MF"
+    GLB = "GLB"
+
+    def label(self) -> str:
+        """Return the text in the chooser."""
+        return {
+            ModelFormat.STL: _("STL: a file a vertebra"),
+            ModelFormat.OBJ: _("OBJ: a file a vertebra"),
+            ModelFormat.PLY: _("PLY: a file a vertebra"),
+            ModelFormat.THREE_MF: _("3MF: one file, in colour"),
+            ModelFormat.GLB: _("GLB: one file for the web"),
+        }[self]
+
+
+class Space(enum.Enum):
+    """Coordinates of exported files; stated in their names."""
+
+    LPS = "LPS"
+    RAS = "RAS"
+
+    def label(self) -> str:
+        """Return the text in the chooser."""
+        return {
+            Space.LPS: _("LPS, as in DICOM"),
+            Space.RAS: _("RAS, as in 3D Slicer's views"),
+        }[self]
+
+
+class ExportScope(enum.Enum):
+    """Which segments are exported."""
+
+    ALL = "all"
+    VISIBLE = "visible"
+
+    def label(self) -> str:
+        """Return the text in the chooser."""
+        return {
+            ExportScope.ALL: _("All segments"),
+            ExportScope.VISIBLE: _("Those that are shown"),
+        }[self]
 
 
 def deviceSettings(device: str) -> dict[str, Any]:

@@ -16,7 +16,16 @@ from spineseg.errors import DependencyError
 
 from SpineSegMRML.i18n import tr as _
 
-__all__ = ["PACKAGES", "Package", "install", "missing", "question", "versions", "weightsReport"]
+__all__ = [
+    "EXPORT_PACKAGES",
+    "PACKAGES",
+    "Package",
+    "install",
+    "missing",
+    "question",
+    "versions",
+    "weightsReport",
+]
 
 PYTORCH_EXTENSION = "PyTorch"
 
@@ -48,6 +57,11 @@ PACKAGES = (
     Package("safetensors", "safetensors>=0.4.5", 1),
     Package("skimage", "scikit-image>=0.24", 30),
 )
+EXPORT_PACKAGES = {
+    "GLB": (Package("trimesh", "trimesh>=4.4", 1),),
+    "3MF": (Package("lib3mf", "lib3mf>=2.3", 2),),
+}
+"""What formats of models need besides Slicer's own packages."""
 
 
 def missing(packages: Sequence[Package] = PACKAGES) -> list[Package]:
@@ -77,7 +91,7 @@ def question(packages: Sequence[Package]) -> str:
     size = sum(package.megabytes for package in packages)
     text = f"{size / 1000:.1f} GB" if size >= 1000 else f"{size} MB"
     return _(
-        "Segmenting needs {names}. Install it now? Up to {size} will be downloaded once, into "
+        "{names} is needed and not installed. Install it now? Up to {size} will be downloaded once, into "
         "Slicer's own folder; this takes some minutes."
     ).format(names=names, size=text)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spineseg import labels
 from spineseg.errors import InputError
@@ -14,12 +13,17 @@ from spineseg.volume import Volume
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.layers import masks
 from SpineSegMRML.names import VERTEBRA, meaningOf
-from SpineSegMRML.segmentations import labelFor
+from SpineSegMRML.segmentations import labelFor, vertebraVolumeFromNode
 from SpineSegMRML.volumes import volumeFromNode
 
-__all__ = ["FORMATS", "exportModels", "exportProblem", "vertebraSurfaces"]
+if TYPE_CHECKING:
+    from spineseg.planning import Exported
 
-FORMATS = ("STL", "OBJ", "PLY")
+__all__ = ["ALL", "FORMATS", "VISIBLE", "exportModels", "exportProblem", "told", "vertebraSurfaces"]
+
+FORMATS = ("STL", "OBJ", "PLY", "3MF", "GLB")
+ALL, VISIBLE = "all", "visible"
+"""Which segments are exported."""
 
 
 def exportProblem(segmentationNode: Any, sourceNode: Any, folder: Path | None) -> str:
@@ -44,11 +48,15 @@ def exportModels(
     folder: str | Path,
     fileFormat: str = "STL",
     progress: Progress | None = None,
-) -> list[Path]:
-    """Write one closed surface for each segment, as it is now: mm, LPS, in world coordinates.
+    space: str = "LPS",
+    which: str = ALL,
+) -> Exported:
+    """Write one closed surface for each segment, as it is now: mm, in world coordinates.
 
-    The library makes the surfaces, not Slicer's own exporter: that one overwrites files of
-    segments of one name without a word, and its OBJ needs OpenGL.
+    Pedicle points and endplate planes of the vertebrae lie beside them, and ``export.json`` says
+    of each surface whether it is watertight. The library makes the surfaces, not Slicer's own
+    exporter: that one overwrites files of segments of one name without a word, and its OBJ needs
+    OpenGL.
 
     Parameters
     ----------
@@ -56,49 +64,77 @@ def exportModels(
     sourceNode : vtkMRMLVolumeNode
         The volume whose grid the segments are on.
     folder : str or Path
-        Made if it is missing. All files appear together at the end, or none.
-    fileFormat : {"STL", "OBJ", "PLY"}
+        Made if it is missing. All files appear together at the end, or none. Files of an earlier
+        export are replaced, but none that somebody has edited or made.
+    fileFormat : str
+        One of `FORMATS`.
     progress : Progress, optional
+    space : {"LPS", "RAS"}
+        Of the coordinates.
+    which : str
+        `ALL` segments, or those that are `VISIBLE`.
 
     Returns
     -------
-    list of Path
-        The files: the label's number and the segment's name, such as ``20_L1.stl``.
+    spineseg.planning.Exported
+        The files, and what was checked.
 
     Raises
     ------
     InputError
         There is nothing to export, the format is unknown, or the folder can't be written.
+    DependencyError
+        The package that writes the format is not installed.
     CancelledError
         The progress was cancelled; nothing was written.
     """
-    from spineseg.atomic import atomic_folder
-    from spineseg.io.meshes import vertebra_mesh, write_mesh
+    from spineseg.planning import ExportSettings, Structure, export_structures
 
-    if fileFormat not in FORMATS:
-        raise InputError(
-            _("The mesh format {format} is unknown.").format(format=fileFormat),
-            _("Use one of {formats}.").format(formats=", ".join(FORMATS)),
-        )
-    progress = progress or Progress()
-    found = masks(segmentationNode, sourceNode)
+    settings = ExportSettings(fileFormat.lower(), space)
+    shown = _visible(segmentationNode) if which == VISIBLE else None
+    found = {
+        segmentId: mask
+        for segmentId, mask in masks(segmentationNode, sourceNode).items()
+        if shown is None or segmentId in shown
+    }
     if not found:
-        raise InputError(_("The segmentation is empty."), _("Segment the volume first."))
+        raise InputError(
+            _("No segment is visible.") if which == VISIBLE else _("The segmentation is empty."),
+            _("Show what you want to export.") if which == VISIBLE else _("Segment it first."),
+        )
     grid = volumeFromNode(sourceNode).grid
     numbers: dict[str, dict[int, str]] = {}
-    files = []
-    with atomic_folder(folder) as part:
-        for index, (segmentId, mask) in enumerate(found.items()):
-            name = segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()
-            progress("models", index / len(found), name)
-            # Each by itself, for a body lies inside its vertebra.
-            box = grid.shifted(mask.low, mask.array.shape)
-            mesh = vertebra_mesh(Volume(mask.array.astype("uint8"), box.affine), 1)
-            fileName = f"{_numberOf(name, numbers):02d}_{_fileNameOf(name)}.{fileFormat.lower()}"
-            write_mesh(mesh, part / fileName, "LPS", name)
-            files.append(Path(folder) / fileName)
-    progress("models", 1.0)
-    return files
+    structures = []
+    for segmentId, mask in found.items():
+        segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+        name = segment.GetName()
+        red, green, blue = (round(255 * part) for part in segment.GetColor())
+        # Each by itself, for a body lies inside its vertebra.
+        box = grid.shifted(mask.low, mask.array.shape)
+        volume = Volume(mask.array.astype("uint8"), box.affine)
+        structures.append(Structure(_numberOf(name, numbers), name, volume, (red, green, blue)))
+    return export_structures(
+        structures,
+        folder,
+        settings,
+        progress,
+        segmentation=vertebraVolumeFromNode(segmentationNode, sourceNode),
+    )
+
+
+def told(exported: Exported) -> list[str]:
+    """Return what to tell a user of an export: how many, what was checked, what is doubtful."""
+    whole = sum(model.manifold for model in exported.models)
+    text = _("{n} models written to {folder}; watertight and manifold: {whole} of {n}.")
+    first = text.format(n=len(exported.models), whole=whole, folder=exported.folder)
+    return [first, *exported.warnings]
+
+
+def _visible(segmentationNode: Any) -> set[str]:
+    """Return the segments that the user sees."""
+    display = segmentationNode.GetDisplayNode()
+    ids = segmentationNode.GetSegmentation().GetSegmentIDs()
+    return {i for i in ids if display is None or display.GetSegmentVisibility(i)}
 
 
 def vertebraSurfaces(
@@ -147,8 +183,3 @@ def _numberOf(name: str, taken: dict[str, dict[int, str]]) -> int:
     number = labelFor(labels.display_name(label), mine)
     mine[number] = name
     return number
-
-
-def _fileNameOf(name: str) -> str:
-    """Return a segment's name with only letters, digits, dots and hyphens."""
-    return re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("_.") or "segment"

@@ -130,8 +130,8 @@ def test_bodies_alone_tell_the_next_level_too(logic, ct):
 
 def test_models_of_a_vertebra_and_its_body_are_both_whole(logic, ct, whole, tmp_path):
     logic.clicks.click(ct, middle(ct, "L1"), whole, "body")
-    files = logic.exportModels(whole, ct, tmp_path / "models")
-    assert [path.name for path in files][1:3] == ["20_L1.stl", "20_L1_body.stl"]
+    files = logic.exportModels(whole, ct, tmp_path / "models").files
+    assert [path.name for path in files][1:3] == ["20_L1_LPS.stl", "20_L1_body_LPS.stl"]
     sizes = []
     for path in files[:3]:
         reader = vtk.vtkSTLReader()

@@ -212,4 +212,4 @@ def test_time_left_falls_while_there_is_no_news(monkeypatch):
 
 def test_the_modules_self_test_passes(scene, tmp_path):
     runSelfTest(scene, tmp_path / "models")
-    assert len(list((tmp_path / "models").iterdir())) == 3
+    assert len(list((tmp_path / "models").glob("*.stl"))) == 3

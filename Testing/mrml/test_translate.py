@@ -175,10 +175,11 @@ def test_validate_looks_again_when_the_voxels_have_changed(logic, mr):
 def test_models_are_exported_for_each_vertebra(logic, mr, tmp_path):
     node = logic.translate(mr).segmentationNode
     assert logic.validateExport(node, mr, Path()) == "Choose a folder for the models."
-    files = logic.exportModels(node, mr, tmp_path / "models", "PLY")
-    assert [path.name for path in files] == ["19_T12.ply", "20_L1.ply", "101_unsure_1.ply"]
+    made = logic.exportModels(node, mr, tmp_path / "models", "PLY").models
+    names = [model.file for model in made]
+    assert names == ["19_T12_LPS.ply", "20_L1_LPS.ply", "101_unsure_1_LPS.ply"]
 
 
 def test_the_modules_self_test_passes(scene, tmp_path):
     runSelfTest(scene, tmp_path / "models")
-    assert len(list((tmp_path / "models").iterdir())) == 3
+    assert len(list((tmp_path / "models").glob("*.stl"))) == 3

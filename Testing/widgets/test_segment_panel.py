@@ -11,7 +11,7 @@ from clickworker import FakeWorker
 from panelcases import SegmentCase, Steps, visibleState
 from spineseg import labels
 from spineseg.result import Vertebra
-from SpineSegMRML import segmentations, volumes
+from SpineSegMRML import dependencies, segmentations, volumes
 from SpineSegMRML.jobs import JobOutcome
 
 
@@ -216,12 +216,34 @@ def test_update_from_here_goes_on_from_the_selected_segment(panel, whole, messag
     assert len(segments(panel)) == 4
 
 
-def test_models_are_written_and_the_reason_is_told_where_they_can_not(panel, whole, tmp_path):
+def test_models_are_written_and_the_reason_is_told_where_they_can_not(
+    panel, whole, tmp_path, messages
+):
     button = panel.ui.exportButton
     assert not button.enabled
     assert button.toolTip == "Choose a folder for the models."
     panel.ui.exportFolderPathLineEdit.currentPath = str(tmp_path / "models")
     assert button.enabled
     button.click()
-    assert panel.ui.statusLabel.text == f"4 models written to {tmp_path / 'models'}."
-    assert len(list((tmp_path / "models").glob("*.stl"))) == 4
+    said = panel.ui.statusLabel.text.splitlines()
+    folder = tmp_path / "models"
+    assert said[0] == f"4 models written to {folder}; watertight and manifold: 4 of 4."
+    assert len(list(folder.glob("*_LPS.stl"))) == 4
+    for name, word in (("exportFormat", "3MF"), ("exportSpace", "RAS")):
+        combo = getattr(panel.ui, f"{name}ComboBox")
+        combo.setCurrentIndex(next(i for i in range(combo.count) if word in combo.itemText(i)))
+    button.click()
+    assert messages == []
+    assert (folder / "vertebrae_RAS.3mf").is_file()
+
+
+def test_what_a_format_needs_is_installed_after_a_question(panel, whole, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(dependencies, "missing", lambda packages=(): list(packages))
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: asked.append(text))
+    panel._parameterNode.exportFolder = tmp_path / "models"
+    formats = type(panel._parameterNode.exportFormat)
+    panel._parameterNode.exportFormat = formats.GLB
+    panel.ui.exportButton.click()
+    assert "trimesh is needed" in asked[0]
+    assert not (tmp_path / "models").exists()

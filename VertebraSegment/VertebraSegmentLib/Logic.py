@@ -9,6 +9,7 @@ from typing import Any
 
 from spineseg import labels, registry
 from spineseg.errors import CancelledError, InputError, SpineSegError
+from spineseg.planning import Exported
 from spineseg.progress import Progress
 from spineseg.result import Vertebra
 from SpineSegMRML import models, names, segments, tables, volumes
@@ -282,15 +283,19 @@ class SegmentLogic:
         folder: str | Path,
         fileFormat: str = "STL",
         progress: Progress | None = None,
-    ) -> list[Path]:
-        """Write a surface file for each segment, as it is now: mm, LPS, world coordinates.
+        space: str = "LPS",
+        which: str = models.ALL,
+    ) -> Exported:
+        """Write models of the segments, as they are now; see `models.exportModels`.
 
         Raises
         ------
-        InputError
+        SpineSegError
             One sentence; nothing was written.
         """
         reason = self.validateExport(segmentationNode, sourceNode, Path(folder))
         if reason:
             raise InputError(reason)
-        return models.exportModels(segmentationNode, sourceNode, folder, fileFormat, progress)
+        return models.exportModels(
+            segmentationNode, sourceNode, folder, fileFormat, progress, space, which
+        )

@@ -12,7 +12,7 @@ from slicer import (
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 from spineseg import registry
 from SpineSegMRML import names
-from SpineSegMRML.choices import Device, ModelFormat
+from SpineSegMRML.choices import Device, ExportScope, ModelFormat, Space
 from SpineSegMRML.i18n import tr as _
 
 __all__ = ["Device", "Method", "ModelFormat", "Target", "VertebraSegmentParameterNode"]
@@ -57,6 +57,8 @@ class VertebraSegmentParameterNode:
     target - What of a vertebra a click gives.
     exportFolder - Where the models go.
     exportFormat - Format of the models.
+    exportScope - Which segments become models.
+    exportSpace - Coordinates of the files.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -68,3 +70,5 @@ class VertebraSegmentParameterNode:
     target: Target = Target.VERTEBRA
     exportFolder: pathlib.Path
     exportFormat: ModelFormat = ModelFormat.STL
+    exportScope: ExportScope = ExportScope.ALL
+    exportSpace: Space = Space.LPS

@@ -50,8 +50,9 @@ def runSelfTest(scene: Any, folder: Path) -> None:
     logic.undo()
     _require(segmentation.GetNumberOfSegments() == len(LEVELS) - 1, "undo takes it back")
     logic.redo()
-    files = logic.exportModels(outcome.segmentationNode, source, folder)
-    _require(len(files) == len(LEVELS) and all(f.is_file() for f in files), "a model for each")
+    made = logic.exportModels(outcome.segmentationNode, source, folder).models
+    _require([m.name for m in made] == list(LEVELS), "a model for each")
+    _require(all((folder / m.file).is_file() and m.manifold for m in made), "closed ones")
 
 
 def _require(condition: bool, what: str) -> None:
