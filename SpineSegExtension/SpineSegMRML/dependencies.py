@@ -91,8 +91,8 @@ def question(packages: Sequence[Package]) -> str:
     size = sum(package.megabytes for package in packages)
     text = f"{size / 1000:.1f} GB" if size >= 1000 else f"{size} MB"
     return _(
-        "{names} is needed and not installed. Install it now? Up to {size} will be downloaded once, into "
-        "Slicer's own folder; this takes some minutes."
+        "{names} is needed and not installed. Install it now? Up to {size} will be downloaded "
+        "once, into Slicer's own folder; this takes some minutes."
     ).format(names=names, size=text)
 
 
