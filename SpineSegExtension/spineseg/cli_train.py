@@ -20,6 +20,8 @@ TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cyclegan": ("spineseg.training.cyclegan", ("preset", "mr", "ct", "adversarial", "hold-out")),
     "cobb-landmarks": ("spineseg.training.films", ("fold", "view", "digital", "start")),
     "film-labels": ("spineseg.training.film_labels", ("preset", "fold", "view", "digital")),
+    "fracture-voxels": ("spineseg.training.fracture_voxels", ("preset", "variant", "pool")),
+    "spine-vae": ("spineseg.training.spine_vae", ("preset", "kind", "pool")),
 }
 """Method → the module whose ``fit`` trains it, and the options that are its own."""
 
@@ -60,7 +62,7 @@ def train_command(
     hours: Annotated[float, typer.Option(min=0.0, help="Time to train.")] = 2.0,
     preset: Annotated[
         str | None,
-        typer.Option(help="click, cascade, cyclegan, film-labels: small (default) or paper."),
+        typer.Option(help="small (default) or paper; vertebra-unet and cobb-landmarks have none."),
     ] = None,
     augment: Annotated[
         str | None,
@@ -97,6 +99,16 @@ def train_command(
         Path | None,
         typer.Option(help="cobb, lateral: folder of models with the frontal one, to begin from."),
     ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="fracture-voxels: 3d (default), 5slices or 1slice.")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="spine-vae: spine-vae (default), vae, ae-baseline or baseline."),
+    ] = None,
+    pool: Annotated[
+        Path | None, typer.Option(help="fracture-voxels, spine-vae: folder of drawn patients.")
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder with real label maps to add, else digital spines; or films."),
@@ -132,6 +144,9 @@ def train_command(
             "view": view,
             "digital": digital,
             "start": start,
+            "variant": variant,
+            "kind": kind,
+            "pool": pool,
         }
         own |= {"real-scans": real_scans or None, "hold-out": tuple(hold_out or ()) or None}
         fit = trainer(method, own)

@@ -27,7 +27,7 @@ class Method:
     task : str
         What it does: ``"segment"`` finds all vertebrae, ``"click"`` the one at a point,
         ``"translate"`` makes a CT of an MR, ``"cobb"`` finds the spine on a radiograph,
-        ``"label"`` names the vertebrae on one.
+        ``"label"`` names the vertebrae on one, ``"fracture"`` says which are fractured.
     module : str
         Python module with `Settings` (a frozen dataclass), ``fit(data, settings, progress)`` and
         ``predict(volume, settings, progress)`` (of tasks ``"cobb"`` and ``"label"``: of a film); a
@@ -75,6 +75,7 @@ CLICK = "click"
 TRANSLATE = "translate"
 COBB = "cobb"
 LABEL = "label"
+FRACTURE = "fracture"
 DEFAULT_TRANSLATE = "cyclegan"
 DEFAULT_COBB = "cobb-landmarks"
 DEFAULT_SEGMENT = "vertebra-unet"
@@ -160,6 +161,26 @@ FILM_LABELS = Method(
     limits="Films of the whole spine with the usual vertebrae: it always names all it learned.",
 )
 """Joins `METHODS` when its weights ship."""
+
+FRACTURE_VOXELS = Method(
+    name="fracture-voxels",
+    title="Fractured voxels (dual-pathway network)",
+    task=FRACTURE,
+    module="fracture_voxels",
+    summary="Classifies the voxels of a CT as background, normal or fractured vertebra.",
+    models=("fracture-voxels",),
+    limits="Trained on digital patients: fractures without loss of height are not seen.",
+)
+SPINE_VAE = Method(
+    name="spine-vae",
+    title="Fractured vertebrae by their shape (Spine-VAE)",
+    task=FRACTURE,
+    module="spine_vae",
+    summary="Describes each masked vertebra by 64 numbers and tells whether it is fractured.",
+    models=("spine-vae",),
+    limits="Needs a good segmentation; trained on digital patients, without the neck.",
+)
+"""Join `METHODS` when their weights ship."""
 
 
 def names(task: str | None = None) -> tuple[str, ...]:

@@ -16,15 +16,20 @@ from scipy import ndimage
 from ..labels import USUAL_VERTEBRAE
 from ..measure.genant import grade_of
 from ..phantom.chain import build_chain
-from ..phantom.generate import spine_canvas
+from ..phantom.generate import draw, spine_canvas
+from ..phantom.render import BODY_CODE, VERTEBRA_CODES, random_scanner, render_ct
 from ..phantom.settings import Fracture, Mimic, PhantomSettings
 from ..phantom.spine import draw_spine
 from ..volume import Volume
 
-__all__ = ["FIRST_SEED", "HELD_OUT", "FractureScene", "disturbed", "drawn_labels", "fracture_scene"]
+__all__ = [
+    "FIRST_SEED", "HELD_OUT", "LEARNED", "FractureScene", "disturbed", "drawn_labels",
+    "drawn_scan", "fracture_scene",
+]  # fmt: skip
 
-FIRST_SEED, HELD_OUT = 71_000_000, 72_000_000
-"""Of the patients that probabilities are fitted on, and of those that they are tested on."""
+FIRST_SEED, HELD_OUT, LEARNED = 71_000_000, 72_000_000, 73_000_000
+"""Of the patients that probabilities are fitted on, of those that they are tested on, and of those
+that networks learn from."""
 
 _KINDS = ("wedge", "biconcave", "crush")
 _LOSSES = ((0.20, 0.25), (0.25, 0.40), (0.40, 0.60))
@@ -66,8 +71,13 @@ class FractureScene:
         return bool(self.settings.fractures)
 
 
-def fracture_scene(number: int, seed: int = HELD_OUT) -> FractureScene:
-    """Choose the `number`-th digital patient of a row that begins with `seed`."""
+def fracture_scene(
+    number: int, seed: int = HELD_OUT, ill: float = _WITH, share: float = _SHARE
+) -> FractureScene:
+    """Choose the `number`-th digital patient of a row that begins with `seed`.
+
+    ``ill`` is the share of patients with fractures, ``share`` that of their vertebrae.
+    """
     rng = np.random.default_rng([seed + number, 41])
     names = [level.name for level in USUAL_VERTEBRAE]
     top, bottom = names.index("T1"), names.index("L5")
@@ -76,8 +86,8 @@ def fracture_scene(number: int, seed: int = HELD_OUT) -> FractureScene:
     shown = names[first : last + 1]
     graded = [n for n in shown if names.index(n) >= names.index("T4")]
     fractures: list[Fracture] = []
-    if rng.random() < _WITH:
-        chosen = [n for n in graded if rng.random() < _SHARE] or [str(rng.choice(graded))]
+    if rng.random() < ill:
+        chosen = [n for n in graded if rng.random() < share] or [str(rng.choice(graded))]
         for name in chosen:
             low, high = _LOSSES[int(rng.integers(3))]
             kind = _KINDS[int(rng.integers(3))]
@@ -115,6 +125,26 @@ def _mimics(whole: list[str], rng: np.random.Generator) -> tuple[Mimic, ...]:
     row = rows[int(rng.integers(len(rows)))]
     low, high = {"short": (0.08, 0.18), "wedging": (0.05, 0.15), "scheuermann": (0.08, 0.18)}[kind]
     return tuple(Mimic(name, kind, round(float(rng.uniform(low, high)), 3)) for name in row)
+
+
+def drawn_scan(scene: FractureScene) -> tuple[Volume, Volume, Volume]:
+    """Return a patient's CT (int16, HU), label map and what of it are bodies (uint8, 0 or 1).
+
+    The same patient as `drawn_labels`, by a scanner that the seed chooses.
+    """
+    settings = scene.settings
+    chain = build_chain(settings, np.random.default_rng([scene.seed, 1]))
+    canvas = spine_canvas(chain, settings)
+    draw(canvas, chain, settings, scene.seed)
+    rng = np.random.default_rng([scene.seed, 43])
+    scanner = random_scanner(rng, settings.osteoporosis)
+    hu = render_ct(canvas.tissue, canvas.depth, canvas.overlay, canvas.spacing, scanner, rng)
+    body = (canvas.ids > 0) & (canvas.tissue >= BODY_CODE) & (canvas.tissue <= VERTEBRA_CODES[1])
+    return (
+        Volume(np.rint(hu).astype(np.int16), canvas.affine),
+        Volume(canvas.ids, canvas.affine),
+        Volume(body.astype(np.uint8), canvas.affine),
+    )
 
 
 def drawn_labels(scene: FractureScene) -> Volume:

@@ -41,6 +41,7 @@ class LoopSettings:
     warmup : fraction of the time in which the rate rises
     steady : whether the rate stays as it is instead of rising and falling
     momentum : first decay of Adam; 0.5 is usual where networks compete
+    rmsprop : whether to minimise with RMSprop instead (Tieleman and Hinton 2012), without momentum
     average : decay of the running average of the weights, which is what is kept; 0 keeps the last
     seed : of the crops; every process adds its rank
     """
@@ -52,6 +53,7 @@ class LoopSettings:
     warmup: float = 0.02
     steady: bool = False
     momentum: float = 0.9
+    rmsprop: bool = False
     average: float = 0.995
     seed: int = 0
     save_minutes: float = 3.0
@@ -87,13 +89,27 @@ def _rate(done: float, warmup: float) -> float:
     return float((1.0 - min(done, 1.0)) ** 0.9)
 
 
+def _optimizer(network: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
+    if settings.rmsprop:
+        return torch.optim.RMSprop(
+            network.parameters(), lr=settings.rate, weight_decay=settings.decay
+        )
+    return torch.optim.AdamW(
+        network.parameters(),
+        lr=settings.rate,
+        betas=(settings.momentum, 0.999),
+        weight_decay=settings.decay,
+    )
+
+
 @dataclass
 class Trainer:
     """Trains ``network`` with ``loss(network, batch)`` on batches from ``make_batch(step)``.
 
     ``loss`` returns the loss to minimise and named parts of it for the log. ``layout`` is how the
     weights lie in memory; without ``mixed`` all is computed in float32, which on CPUs without AMX
-    is quicker for convolutions in 2D.
+    is quicker for convolutions in 2D. ``anneal`` is asked before each step, with the network and
+    the step's number, for what to multiply the rate by.
     """
 
     network: nn.Module
@@ -104,6 +120,7 @@ class Trainer:
     device: str | None = None
     layout: torch.memory_format = torch.channels_last_3d
     mixed: bool = True
+    anneal: Callable[[nn.Module, int], float] | None = None
 
     def __post_init__(self) -> None:
         self.rank, self.size = world()
@@ -112,12 +129,7 @@ class Trainer:
             self.torch_device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         self.network.to(self.torch_device, memory_format=self.layout)  # type: ignore[call-overload]
         self._average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self._optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self.settings.rate,
-            betas=(self.settings.momentum, 0.999),
-            weight_decay=self.settings.decay,
-        )
+        self._optimizer = _optimizer(self.network, self.settings)
         self.step, self.spent = 0, 0.0
         self._writer: Any | None = None
 
@@ -138,6 +150,7 @@ class Trainer:
             if done >= 1.0:
                 break
             share = 1.0 if self.settings.steady else _rate(done, self.settings.warmup)
+            share *= 1.0 if self.anneal is None else self.anneal(self.network, self.step)
             for group in self._optimizer.param_groups:
                 group["lr"] = self.settings.rate * share
             parts = self._one_step()
