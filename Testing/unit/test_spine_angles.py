@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from spineseg.errors import InputError
 from spineseg.labels import FIRST_UNSURE, OTHER_BONE, by_name, is_vertebra
+from spineseg.measure.cobb_clinical import CobbCurve
 from spineseg.measure.endplates import fit_bodies
 from spineseg.measure.spine_angles import (
     SpineAngles,
+    _range_3d,
     axial_rotation_deg,
     maximum_curvature,
     measure_spine,
@@ -68,6 +70,19 @@ def test_the_coronal_and_the_3d_angle_are_those_of_the_patient(spine, measured) 
     ends = true["upper_end_vertebra"], true["lower_end_vertebra"]
     largest = max(abs(between(chain, *ends, plane)) for plane in range(-90, 90))
     assert measured.maximum.angle_deg == pytest.approx(largest, abs=3.0)
+
+
+def test_the_3d_range_holds_the_angle_and_tells_of_ends_that_are_tilted_alike() -> None:
+    # Seen from the front, the first two vertebrae are tilted alike; from the side, 15° apart.
+    tilts = np.radians([[20.0, 0.0], [20.2, 15.0], [0.0, 15.0], [-20.0, 15.0]])
+    normals = np.stack([np.tan(tilts[:, 0]), np.tan(tilts[:, 1]), np.ones(4)], axis=1)
+    curve = CobbCurve(40.2, 1, 3, 2, "right")
+    least, greatest = _range_3d(curve, normals, normals)
+    own = maximum_curvature(normals[1], normals[3]).angle_deg
+    other = maximum_curvature(normals[0], normals[3]).angle_deg
+    assert least <= own <= greatest
+    assert greatest == pytest.approx(max(own, other), abs=0.01)
+    assert greatest - least > 2.0
 
 
 def test_the_curve_bulges_to_the_side_where_its_apex_lies(spine, measured) -> None:

@@ -1,10 +1,11 @@
 """Endplate planes and axes of the vertebrae of a label map.
 
 For each vertebra the body is looked for where the bone is thickest. From its middle, parallel rays
-run along the spine to the first voxel that is not of this vertebra; the planes through their ends,
-the outer rim left out, are its endplates. Rays along the mean of the two normals then give the
-final planes. The body's sideways and forward axes come from mirror symmetry: the plane through the
-body along its axis that best maps the vertebra, with its arch and processes, onto itself.
+run along the spine to the first voxel that is not of this vertebra; the planes that rest on their
+ends, beaks at the outer rim left out, are its endplates, as a clinician lays a line on the rims.
+Rays along the mean of the two normals then give the final planes. The body's sideways and forward
+axes come from mirror symmetry: the plane through the body along its axis that best maps the
+vertebra, with its arch and processes, onto itself.
 
 All positions are RAS mm; normals point to the head. C1 has no body and the upper end of C2 is its
 dens: neither gets such a plane. Of the sacrum only the upper endplate (S1's) is measured, with rays
@@ -44,7 +45,7 @@ _BODY_MM = (3.0, 30.0)  # plausible half depth and half width of a body
 _HALF_HEIGHT_MM = (1.5, 25.0)
 _ROUGHEST_MM = 3.0  # farther from its own plane an endplate is none (crushed, a wrong label)
 _STEEPEST = 0.77  # cosine; an endplate more than 40° from square to the spine is none
-_RIM = 0.85  # share of S1's surface below its plane, which rests on the rim of a deep dish
+_RIM = 0.85  # share of an endplate's surface below its plane, which rests on the rim of a dish
 _MIRRORED = 3000  # voxels that are mirrored
 _MIRROR_BLUR_MM = 2.0
 _ODD = _WITHOUT_BODY, _DENS = tuple(level.name for level in labels.VERTEBRAE[:2])
@@ -289,7 +290,8 @@ def _plate(
     fitted = _plane(place[known], sign * height[known], max(field.mask.spacing))
     if fitted is None:
         return None
-    (at, slope_right, slope_front), rms = fitted
+    _, rms = fitted
+    at, slope_right, slope_front = sign * _resting(place[known], height[known])
     normal = axes @ np.array([-slope_right, -slope_front, 1.0])
     return Endplate(centre + at * axes[:, 2], normal / np.linalg.norm(normal), rms)
 

@@ -40,6 +40,8 @@ Floats = NDArray[np.float64]
 
 _PLANES_DEG = np.arange(-90.0, 90.0, 0.5)
 _FIRST_THORACIC = "T1"
+_AS_LARGE_DEG = 1.0  # curves whose frontal angles differ by less may be one or the other
+_AGREE_DEG = 2.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,9 @@ class SpineAngles:
         All of at least 5°.
     maximum : MaximumCurvature or None
         Of the largest curve.
+    maximum_range_deg : (2,) tuple of float or None
+        Least and greatest 3D angle, were the curve to end at other vertebrae near by between which
+        the frontal angle is as large, within 1°.
     kyphosis_deg, lordosis_deg, lordosis_l1_l5_deg : float or None
         The last one to the lower endplate of L5, for maps without a sacrum.
     axial_rotation_deg : dict of str to float
@@ -89,6 +94,7 @@ class SpineAngles:
     coronal: CobbCurve | None
     curves: tuple[CobbCurve, ...]
     maximum: MaximumCurvature | None
+    maximum_range_deg: tuple[float, float] | None
     kyphosis_deg: float | None
     lordosis_deg: float | None
     lordosis_l1_l5_deg: float | None
@@ -116,6 +122,7 @@ class SpineAngles:
             "coronal_curve": self.coronal.named(self.levels) if self.coronal else None,
             "cobb_3d_deg": _rounded(self.maximum.angle_deg if self.maximum else None),
             "cobb_3d_plane": plane,
+            "cobb_3d_range_deg": self.maximum_range_deg and list(self.maximum_range_deg),
             "curves": self._curves(),
             "kyphosis_deg": _rounded(self.kyphosis_deg),
             "lordosis_deg": _rounded(self.lordosis_deg),
@@ -175,9 +182,16 @@ def measure_spine(segmentation: Volume, steady: bool = True) -> SpineAngles:
     tilts = tilt_deg(upper, 0.0), tilt_deg(lower, 0.0)
     largest = find_curves(*tilts, places, 0.0)
     coronal = max(largest, key=lambda c: c.angle_deg, default=None)
-    maximum = None
+    maximum, spread = None, None
     if coronal is not None:
         maximum = maximum_curvature(upper[coronal.upper_end], lower[coronal.lower_end])
+        spread = _range_3d(coronal, upper, lower)
+        if spread[1] - spread[0] > _AGREE_DEG:
+            ends = [frames[measured[n]].name for n in (coronal.upper_end, coronal.lower_end)]
+            warnings.append(
+                f"Neighbours of {ends[0]} and {ends[1]} are tilted nearly alike: if the curve ends "
+                f"there, its 3D Cobb angle is from {spread[0]:.0f}° to {spread[1]:.0f}°."
+            )
     by_name = {f.name: f for f in frames}
     return SpineAngles(
         vertebrae=tuple(frames),
@@ -185,6 +199,7 @@ def measure_spine(segmentation: Volume, steady: bool = True) -> SpineAngles:
         coronal=coronal,
         curves=find_curves(*tilts, places, LEAST_DEG),
         maximum=maximum,
+        maximum_range_deg=spread,
         kyphosis_deg=_between(by_name, ("T12", "lower"), ("T4", "upper")),
         lordosis_deg=_between(by_name, ("L1", "upper"), (labels.SACRUM.name, "upper")),
         lordosis_l1_l5_deg=_between(by_name, ("L1", "upper"), ("L5", "lower")),
@@ -219,6 +234,24 @@ def maximum_curvature(upper: Floats, lower: Floats) -> MaximumCurvature:
     angle = np.radians(plane)
     normal = (float(-np.sin(angle)), float(np.cos(angle)), 0.0)
     return MaximumCurvature(float(abs(turns[best])), plane, normal)
+
+
+def _range_3d(curve: CobbCurve, upper: Floats, lower: Floats) -> tuple[float, float]:
+    """Return the least and greatest 3D angle of a curve and of those near it that are as large.
+
+    Where neighbours are tilted alike, a degree decides which of them is the end vertebra, though
+    they differ in the sagittal plane, and so in the 3D angle.
+    """
+    angles = []
+    for first in range(max(0, curve.upper_end - 2), min(len(upper), curve.upper_end + 3)):
+        for last in range(
+            max(first + 1, curve.lower_end - 2), min(len(lower), curve.lower_end + 3)
+        ):
+            both = np.stack([upper[first], lower[last]])
+            frontal = abs(float(np.diff(tilt_deg(both, 0.0))[0]))
+            if frontal >= curve.angle_deg - _AS_LARGE_DEG:
+                angles.append(maximum_curvature(*both).angle_deg)
+    return round(min(angles), 2), round(max(angles), 2)
 
 
 def axial_rotation_deg(axes: Floats) -> float:

@@ -53,13 +53,14 @@ def _spine(content: Row) -> SpineAngles:
         maximum = MaximumCurvature(
             float(content["cobb_3d_deg"]), float(plane["from_coronal_deg"]), (x, y, z)
         )
-    coronal = content["coronal_curve"]
+    coronal, spread = content["coronal_curve"], content["cobb_3d_range_deg"]
     return SpineAngles(
         vertebrae=frames,
         measured=measured,
         coronal=None if coronal is None else _curve(coronal, names),
         curves=tuple(_curve(row, names) for row in content["curves"]),
         maximum=maximum,
+        maximum_range_deg=None if spread is None else (float(spread[0]), float(spread[1])),
         kyphosis_deg=content["kyphosis_deg"],
         lordosis_deg=content["lordosis_deg"],
         lordosis_l1_l5_deg=content["lordosis_l1_l5_deg"],

@@ -15,12 +15,12 @@ __all__ = ["normals", "steadied"]
 Floats = NDArray[np.float64]
 
 # How well a vertebra's direction is known, degrees, one standard deviation; on digital patients.
-_PLATES_DEG = 1.3  # from the mean of its endplates
-_MIRROR_DEG = 0.55  # sideways, from its plane of symmetry
-_LINE_DEG = 0.8  # from the line to its neighbours' middles
+_PLATES_DEG = 0.6  # from the mean of its endplates
+_MIRROR_DEG = 1.5  # sideways, from its plane of symmetry
+_LINE_DEG = 2.0  # from the line to its neighbours' middles
 _FAR = 2.0  # standard deviations; a slipped vertebra is on no line
 # A half wedge (half the angle between both endplates) up to about this is mostly bumps.
-_WEDGE_DEG = 3.0
+_WEDGE_DEG = 1.0
 
 
 def steadied(frames: Sequence[BodyFrame]) -> list[BodyFrame]:

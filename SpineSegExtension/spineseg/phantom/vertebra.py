@@ -41,22 +41,50 @@ SIDES: tuple[Side, Side] = (
 )
 
 
-def _warp(box: Box, rng: np.random.Generator) -> Box:
-    """Bend the frame a little, so that no two vertebrae are alike: waves of 18–60 mm."""
-    out = []
-    for _ in range(3):
-        bend = np.zeros_like(box.x)
-        for _ in range(2):
-            wave = rng.normal(size=3)
-            wave *= 2 * np.pi / rng.uniform(18, 60) / np.linalg.norm(wave)
-            phase = rng.uniform(0, 2 * np.pi)
-            w = wave.astype(np.float32)
-            bend += np.float32(rng.uniform(0.1, 0.75)) * np.sin(
-                w[0] * box.x + w[1] * box.y + w[2] * box.z + np.float32(phase)
-            )
-        out.append(bend)
-    x, y, z = (axis + bend for axis, bend in zip((box.x, box.y, box.z), out, strict=True))
+def _waves(rng: np.random.Generator) -> list[tuple[Array, float, float]]:
+    """Draw two waves of 18–60 mm: their vectors, heights (mm) and phases."""
+    waves = []
+    for _ in range(2):
+        wave = rng.normal(size=3)
+        wave *= 2 * np.pi / rng.uniform(18, 60) / np.linalg.norm(wave)
+        phase = rng.uniform(0, 2 * np.pi)
+        waves.append((wave.astype(np.float32), float(rng.uniform(0.1, 0.75)), phase))
+    return waves
+
+
+def _bend(waves: list[tuple[Array, float, float]], x: Array, y: Array, z: Array) -> Array:
+    """Add waves up at points of the vertebra's frame."""
+    bend = np.zeros_like(x)
+    for w, height, phase in waves:
+        bend += np.float32(height) * np.sin(w[0] * x + w[1] * y + w[2] * z + np.float32(phase))
+    return bend
+
+
+def _warp(box: Box, body: Body, rng: np.random.Generator) -> Box:
+    """Bend the frame a little, so that no two vertebrae are alike.
+
+    The planes of the endplates stay on average where the chain has them: they are known answers.
+    """
+    aside, ahead, upwards = (_waves(rng) for _ in range(3))
+    bends = [_bend(waves, box.x, box.y, box.z) for waves in (aside, ahead, upwards)]
+    half = (body.heights[0] + body.heights[2]) / 4
+    share = np.clip(box.z / (2 * half), -0.5, 0.5)
+    for sign in (1.0, -1.0):
+        at, to_right, forwards = _plate_bend(upwards, body.size, sign * half)
+        bends[2] -= (0.5 + sign * share) * (at + to_right * box.x + forwards * box.y)
+    x, y, z = (axis + bend for axis, bend in zip((box.x, box.y, box.z), bends, strict=True))
     return Box(box.slices, x, y, z, box.matrix, box.offset)
+
+
+def _plate_bend(waves: list[tuple[Array, float, float]], size: Size, height: float) -> Array:
+    """Return the plane a + b·x + c·y that waves add on average to an endplate."""
+    grid = np.linspace(-0.9, 0.9, 13, dtype=np.float32)
+    u, v = (a.ravel() for a in np.meshgrid(grid, grid))
+    inside = u * u + v * v < 0.81
+    x, y = u[inside] * size.width / 2, v[inside] * size.depth / 2
+    terms = np.stack([np.ones_like(x), x, y], axis=1)
+    bend = _bend(waves, x, y, np.full_like(x, height))
+    return np.asarray(np.linalg.lstsq(terms, bend, rcond=None)[0], dtype=np.float32)
 
 
 def body_distance(whole: Box, body: Body, worn: float, rng: np.random.Generator) -> Array:
@@ -316,7 +344,7 @@ def draw_vertebra(canvas: Canvas, body: Body, worn: float, rng: np.random.Genera
     if box is None:
         return
     local = np.random.default_rng(seed)
-    box = _warp(box, local)
+    box = _warp(box, body, local)
     if size.name == "C1":
         parts = _atlas(box, body)
     else:

@@ -21,7 +21,7 @@ from ..methods.film_chain import LEVELS_OF
 from ..methods.film_picture import Picture
 from ..methods.film_result import AP, LATERAL
 from ..progress import Progress
-from ..weights import load_state
+from ..weights import card_path, load_state
 from .film_data import FOLDS, FilmItem, centres_of, film_cases, folds_of, proportions, read_items
 from .film_data import wrong_films as read_wrong
 from .film_samples import altered, canvas_sample, window_samples, with_metal, wrong_picture
@@ -50,8 +50,8 @@ class FilmTraining:
         Folder with further films, rendered from digital patients; they are learned from in every
         fold, and make up `digital_share` of what is shown.
     start : Path or None
-        Folder of models with networks for frontal films to begin from: their layers know vertebrae,
-        and there are few lateral films.
+        Folder of models to begin from: with networks for this view, or else for frontal films,
+        whose layers know vertebrae too.
     films, windows : int
         Films a step, and windows of each.
     rate : float
@@ -197,7 +197,8 @@ def train(
     pitch, width = proportions(items)
     network = FilmNetworks(settings.find_filters, settings.corner_filters, len(width))
     if settings.start is not None:
-        begin_from(network, load_state(MODEL_OF[AP], settings.start))
+        own = card_path(MODEL_OF[settings.view], settings.start).exists()
+        begin_from(network, load_state(MODEL_OF[settings.view if own else AP], settings.start))
     network.pitch.copy_(torch.as_tensor(pitch))
     network.width.copy_(torch.as_tensor(width))
     batches = FilmBatches(items, wrong, width, settings, rank, digital)
