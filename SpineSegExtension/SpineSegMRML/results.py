@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -95,6 +95,10 @@ class Results:
             self._undo.callback(segmentations.removeNode, node)
         segmentations.placeBeside(node, self._source)
         return node
+
+    def onFailure(self, call: Callable[..., Any], *arguments: Any) -> None:
+        """Call something, to take back what was done besides, if the block fails."""
+        self._undo.callback(call, *arguments)
 
     def _isHere(self, node: Any) -> bool:
         return node is not None and node.GetScene() is self._scene

@@ -217,6 +217,17 @@ class _TableModel(QtCore.QAbstractTableModel):
     def __init__(self, table: Any, parent: Any) -> None:
         super().__init__(parent)
         self.table = table
+        self._size = (self.rowCount(), self.columnCount())
+
+    def keepsSize(self) -> bool:
+        """Tell the view of new cells; False where the table has another size now."""
+        if self._size != (self.rowCount(), self.columnCount()):
+            return False
+        rows, columns = self._size
+        if rows and columns:
+            self.dataChanged.emit(self.index(0, 0), self.index(rows - 1, columns - 1))
+            self.headerDataChanged.emit(QtCore.Qt.Horizontal, 0, columns - 1)
+        return True
 
     def rowCount(self, parent: Any = None) -> int:
         return self.table.GetNumberOfRows()
@@ -239,9 +250,13 @@ class _TableModel(QtCore.QAbstractTableModel):
 
 
 class qMRMLTableView(QtWidgets.QTableView):
-    """A view of a table node, brought up to date when the node changes."""
+    """A view of a table node, brought up to date when the node changes.
+
+    What is selected stays so while the table keeps its size, as the application's model does.
+    """
 
     mrmlSceneChanged = QtCore.Signal(object)
+    selectionChanged = QtCore.Signal()
     firstColumnLocked = stored(bool, "firstColumnLocked", False)
     firstRowLocked = stored(bool, "firstRowLocked", False)
     transposed = stored(bool, "transposed", False)
@@ -277,4 +292,9 @@ class qMRMLTableView(QtWidgets.QTableView):
         self._onModified()
 
     def _onModified(self, data: Any = None) -> None:
+        model = self.model()
+        if model is not None and model.table is self._node and model.keepsSize():
+            return
         self.setModel(None if self._node is None else _TableModel(self._node, self))
+        if self._node is not None:
+            self.selectionModel().selectionChanged.connect(lambda *_: self.selectionChanged.emit())
