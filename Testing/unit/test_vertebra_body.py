@@ -95,6 +95,21 @@ def test_a_body_cut_by_the_edge_is_told(measured: Measured) -> None:
     assert again["T12"].heights_mm is not None
 
 
+def test_a_scrap_of_a_vertebra_is_told_too(measured: Measured) -> None:
+    _, volume, _ = measured
+    label = by_name("T10").verse
+    cut = volume.array.copy()
+    where = np.argwhere(cut == label)
+    cut[cut == label] = 0
+    cut[tuple(where[: int(300 / volume.voxel_mm3)].T)] = label
+    found = measure_bodies(volume.like(cut))
+    names = [body.name for body in found]
+    assert names.index("T9") + 1 == names.index("T10") == names.index("T11") - 1
+    scrap = found[names.index("T10")]
+    assert scrap.points is None
+    assert scrap.problem == "only a scrap of it is there"
+
+
 def test_an_arch_cut_by_the_edge_is_no_reason(measured: Measured) -> None:
     _, labels, bodies = measured
     back = labels.ras_to_ijk((bodies["L2"].centre - [0, 55, 0])[None])[0][1]

@@ -145,7 +145,31 @@ def measure_bodies(segmentation: Volume) -> list[VertebraBody]:
     boxes = ndimage.find_objects(segmentation.array.astype(np.uint8, copy=False))
     fields = {f.label: _field(segmentation, f.label, boxes[f.label - 1]) for f in frames}
     frames = _mended(frames, fields)
-    return [_measured(frame, fields[frame.label], segmentation) for frame in frames]
+    bodies = [_measured(frame, fields[frame.label], segmentation) for frame in frames]
+    return _from_the_top([*bodies, *_scraps(segmentation, boxes, {b.label for b in bodies})])
+
+
+def _scraps(
+    segmentation: Volume, boxes: Sequence[tuple[slice, ...] | None], measured: set[int]
+) -> list[VertebraBody]:
+    """Return the vertebrae that are too little to be fitted at all: told, not dropped."""
+    found = []
+    for label, box in enumerate(boxes, start=1):
+        if box is None or label in measured or not labels.is_vertebra(label):
+            continue
+        inside = np.argwhere(segmentation.array[box] == label) + [s.start for s in box]
+        centre = segmentation.ijk_to_ras(inside[:, ::-1].astype(float)).mean(axis=0)
+        name = labels.display_name(label)
+        found.append(VertebraBody(label, name, centre, problem="only a scrap of it is there"))
+    return found
+
+
+def _from_the_top(bodies: list[VertebraBody]) -> list[VertebraBody]:
+    """Sort vertebrae from the head down: by their levels where all are known, else by height."""
+    if any(body.label >= labels.FIRST_UNSURE for body in bodies):
+        return sorted(bodies, key=lambda body: -body.centre[2])
+    table = [level.verse for level in labels.VERTEBRAE]
+    return sorted(bodies, key=lambda body: table.index(body.label))
 
 
 def _field(segmentation: Volume, label: int, box: tuple[slice, ...]) -> MaskField:
