@@ -9,7 +9,7 @@ import pytest
 from spineseg.errors import InputError
 from spineseg.io.film_tables import find_film_truths
 from spineseg.io.films import read_film
-from spineseg.labels import by_name
+from spineseg.labels import USUAL_VERTEBRAE, by_name
 from spineseg.measure.sagittal import sagittal_angles
 from spineseg.phantom.answers import coronal_tilt
 from spineseg.phantom.chain import build_chain
@@ -128,7 +128,7 @@ def test_a_folder_of_films_is_read_kept_and_not_mixed(tmp_path, monkeypatch):
     """Films that are there are not rendered again, and other ones are refused."""
     from spineseg.phantom import film_files
 
-    def quick(settings, seed, view):
+    def quick(settings, seed, view, whole):
         return render_film(settings, seed, view, _small(settings, seed, view))
 
     monkeypatch.setattr(film_files, "render_film", quick)
@@ -143,6 +143,26 @@ def test_a_folder_of_films_is_read_kept_and_not_mixed(tmp_path, monkeypatch):
     make_films(folder, 1, "lateral", seed=4)
     with pytest.raises(InputError, match="other things"):
         make_films(folder, 1, "lateral", seed=5)
+
+
+def test_whole_frontal_films_carry_all_24_levels(tmp_path, monkeypatch):
+    """From C1, which lies above C2, to L5; a lateral film is whole anyway."""
+    from spineseg.phantom import film_files
+
+    def quick(settings, seed, view, whole):
+        chain = build_chain(settings, np.random.default_rng([seed, 1]))
+        field = random_field(np.random.default_rng(seed), chain, view, whole)
+        return render_film(settings, seed, view, replace(field, rows=320), whole=whole)
+
+    monkeypatch.setattr(film_files, "render_film", quick)
+    truth = find_film_truths(make_films(tmp_path / "films", 1, "ap", seed=6, whole=True))[0]
+    assert truth.levels == tuple(level.name for level in USUAL_VERTEBRAE)
+    assert truth.known.all()
+    middles = np.nanmean(truth.corners_px, axis=1)
+    assert (np.diff(middles[:, 1]) > 0).all()
+    assert (middles > 0).all()
+    with pytest.raises(InputError, match="anyway"):
+        make_films(tmp_path / "other", 1, "lateral", seed=6, whole=True)
 
 
 def test_sampled_patients_differ():

@@ -77,7 +77,7 @@ class RenderedFilm:
     pixels : uint8 (rows, columns), bone bright
     spacing_mm : edge of a pixel at the film; the spine itself is shown magnified
     view : ap or lateral
-    levels : from the top, C2 to the sacrum, those whose corners all lie on the film
+    levels : from the top, C2 (or C1) to the sacrum, those whose corners all lie on the film
     corners : (n, 4, 2) float64 pixels (x, y): upper left, upper right, lower left, lower right as
         seen; left is the patient's right on a frontal film, the back on a lateral one. NaN for the
         upper end of C2 and the lower end of the sacrum
@@ -107,6 +107,7 @@ def render_film(
     view: str = "ap",
     field: FilmField | None = None,
     look: FilmLook | None = None,
+    whole: bool = False,
 ) -> RenderedFilm:
     """Take a film of a digital patient: of the one whom `generate` draws from the same numbers.
 
@@ -114,6 +115,7 @@ def render_film(
     ----------
     view : ap, which has the patient's left on the right of the picture, or lateral, looking right
     field, look : to take instead of what the seed draws
+    whole : whether the film shows all of the spine, and `levels` begin with C1
 
     Raises
     ------
@@ -124,12 +126,12 @@ def render_film(
         settings = replace(settings, arms="forward")
     chain = build_chain(settings, np.random.default_rng([seed, 1]))
     framing, showing, matter, noise = np.random.default_rng([seed, 4]).spawn(4)
-    field = field or random_field(framing, chain, view)
+    field = field or random_field(framing, chain, view, whole)
     look = look or random_look(showing, view)
     loss = settings.osteoporosis
     loss = float(matter.beta(1.6, 1.6)) if loss is None else loss
     water, mineral = _sums(chain, settings, seed, field, Matter(loss, matter))
-    levels, corners = film_corners(chain, field.beam)
+    levels, corners = film_corners(chain, field.beam, whole)
     corners = field.pixels(corners)
     inside = (corners >= -0.5) & (corners <= np.array([field.columns, field.rows]) - 0.5)
     whole = np.asarray(np.all(inside | np.isnan(corners), axis=(1, 2)))
@@ -151,11 +153,13 @@ def render_film(
     )
 
 
-def random_field(rng: np.random.Generator, chain: Chain, view: str) -> FilmField:
+def random_field(
+    rng: np.random.Generator, chain: Chain, view: str, whole: bool = False
+) -> FilmField:
     """A beam and a field of view at random, such as real films have (docs/phantom.md).
 
     A frontal film shows T1 to L5 and little more, or, one in four, skull and pelvis; a lateral one
-    the neck and the pelvis.
+    the neck and the pelvis; with `whole` either shows all from C1 down.
     """
     ap = view == "ap"
     middle = np.mean([body.centre for body in chain.bodies], axis=0)
@@ -167,10 +171,10 @@ def random_field(rng: np.random.Generator, chain: Chain, view: str) -> FilmField
     up = float(rng.uniform(-0.15, 0.15)) * 500
     foot = (-middle[0] if ap else middle[1], -middle[2] + up)
     beam = replace(beam, foot=(float(foot[0] + rng.normal(0, 15)), float(foot[1])))
-    levels, corners = film_corners(chain, beam)
-    long = not ap or rng.random() < 0.25
-    first, last = (levels.index("C2"), len(levels) - 1) if long else (levels.index("T1"), -2)
-    seen = corners[first:][: None if last == len(levels) - 1 else -1].reshape(-1, 2)
+    levels, corners = film_corners(chain, beam, whole)
+    long = not ap or rng.random() < 0.25 or whole
+    top = ("C1" if whole else "C2") if long else "T1"
+    seen = corners[levels.index(top) : None if long else -1].reshape(-1, 2)
     low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
     if not ap:
         above, below = rng.uniform(0.04, 0.18), rng.uniform(0.12, 0.32)

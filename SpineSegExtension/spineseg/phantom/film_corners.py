@@ -47,8 +47,12 @@ def sacral_rim(chain: Chain) -> Array:
     return np.asarray(flat @ chain.sacrum_rotation.T + chain.sacrum_centre)
 
 
-def film_corners(chain: Chain, beam: Beam) -> tuple[tuple[str, ...], Array]:
+def film_corners(chain: Chain, beam: Beam, atlas: bool = False) -> tuple[tuple[str, ...], Array]:
     """Levels from C2 to the sacrum and their corners on the film, mm.
+
+    Parameters
+    ----------
+    atlas : whether C1 comes first; it has no body: its corners are those of the ring's outline
 
     Returns
     -------
@@ -57,7 +61,7 @@ def film_corners(chain: Chain, beam: Beam) -> tuple[tuple[str, ...], Array]:
         lateral film left is the back). NaN for the upper end of C2, which is the dens, and the
         lower end of the sacrum.
     """
-    bodies = [body for body in chain.bodies if body.name != "C1"]
+    bodies = [body for body in chain.bodies if atlas or body.name != "C1"]
     corners = np.full((len(bodies) + 1, 4, 2), np.nan)
     for n, body in enumerate(bodies):
         for upper, row in ((True, 0), (False, 2)):

@@ -108,27 +108,33 @@ def make_films(
     seed: int = 0,
     workers: int = 1,
     progress: Progress | None = None,
+    whole: bool = False,
 ) -> Path:
     """Fill a folder with films of patients at random; those that are already there are kept.
 
     Writes ``images/film_000000.png`` …, ``answers/`` with a JSON file each, and the tables that
     `spineseg.io.film_tables.find_film_truths` reads. The same ``view`` and ``seed`` give the same
-    films, and a larger ``count`` adds to them.
+    films, and a larger ``count`` adds to them. With ``whole`` they are frontal films with all 24
+    levels from C1 to L5, named in the table, as in paper 004, p. 39.
 
     Raises
     ------
-    InputError : no such view, or the folder holds other things or films of another seed.
+    InputError : no such view, a whole lateral film, or the folder holds other things or films of
+        another seed.
     """
     folder, progress = Path(folder), progress or Progress()
     if view not in VIEWS:
         raise InputError(f"There is no view '{view}'.", "Choose ap or lateral.")
+    if whole and view != "ap":
+        raise InputError("Lateral films show C2 to S1 anyway.", "Leave whole out.")
     if count < 1 or workers < 1:
         raise InputError(
             "There must be a film and a worker at least.", "Give whole numbers from 1."
         )
-    _claim(folder, {"view": view, "seed": seed})
+    made = {"view": view, "seed": seed, **({"whole": True} if whole else {})}
+    _claim(folder, made)
     missing = [n for n in range(count) if not (folder / "answers" / f"{_name(n)}.json").is_file()]
-    one = partial(_make_one, folder=folder, view=view, seed=seed)
+    one = partial(_make_one, folder=folder, view=view, seed=seed, whole=whole)
     for number, _ in enumerate(_mapped(one, missing, workers), count - len(missing) + 1):
         progress("rendering films", number / count, f"{number} of {count}")
     found = {}
@@ -150,10 +156,10 @@ def _mapped(one: Any, numbers: list[int], workers: int) -> Iterable[None]:
         yield from pool.map(one, numbers)
 
 
-def _make_one(number: int, folder: Path, view: str, seed: int) -> None:
+def _make_one(number: int, folder: Path, view: str, seed: int, whole: bool) -> None:
     rng = np.random.default_rng([seed, number, VIEWS.index(view)])
     settings = film_patient(rng, view)
-    film = render_film(settings, int(rng.integers(2**31)), view)
+    film = render_film(settings, int(rng.integers(2**31)), view, whole=whole)
     _write_png(film, folder / "images" / f"{_name(number)}.png")
     # Last, for it is what tells that a film is done.
     _write_json(film_answers(film), folder / "answers" / f"{_name(number)}.json")
@@ -183,10 +189,13 @@ def _needed(view: str) -> list[str]:
     return _TRUNK if view == "ap" else [*_ALL, SACRUM.name]
 
 
-def _marks(view: str) -> list[tuple[str, str, int]]:
+def _marks(view: str, whole: bool) -> list[tuple[str, str, int]]:
     """Columns of the table without their axis, each with its level and the corner's row."""
     if view == "ap":
         ends = ("ul", "ur", "ll", "lr")
+        if whole:
+            return [(f"{level}_{end}", level, row) for level in _NAMES
+                    for row, end in enumerate(ends)]  # fmt: skip
         return [(f"v{n}_{end}", level, row) for n, level in zip(_FRONTAL, _TRUNK, strict=True)
                 for row, end in enumerate(ends)]  # fmt: skip
     known = {"C2": (2, 3), SACRUM.name: (0, 1)}
@@ -202,7 +211,7 @@ def _write_tables(films: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
         row: dict[str, Any] = {"file": f"{name}.png"}
         if film["view"] == "lateral":
             row.update(width_px=film["columns"], height_px=film["rows"])
-        for column, level, end in _marks(film["view"]):
+        for column, level, end in _marks(film["view"], _NAMES[0] in film["corners_px"]):
             row[f"{column}_x"], row[f"{column}_y"] = film["corners_px"][level][end]
         landmarks.append(row)
         about.append(_about(name, film))
