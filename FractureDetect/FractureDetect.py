@@ -22,7 +22,7 @@ from SpineSegMRML.panel import Application, Binding, Panel, forgetNode
 from SpineSegExtension import ensureDependencies
 
 SECTIONS = ("inputs", "points", "export", "advanced")
-LEVEL_COLUMN = 0
+LEVEL_COLUMN = 0  # the last one says why
 
 
 class FractureDetect(ScriptedLoadableModule):
@@ -131,7 +131,6 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneReplaced(self, caller, event):
         # Loading a scene changes the parameter node without an event of its own.
-        self._shown = None
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -155,6 +154,7 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._binding.end()
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self._parameterNode = parameterNode
+        self._shown = None  # what happened meanwhile is not shown yet
         if self._parameterNode:
             self._binding = Binding(self._parameterNode, self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
@@ -204,6 +204,7 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         table = logic.tableOf(node)
         self._filled(lambda: self.ui.tableView.setMRMLTableNode(table))
         self.ui.tableView.visible = table is not None
+        self._sayWhy()
 
     def _filled(self, action):
         """Do what fills the table; the view must not take it for a user's choice of a row."""
@@ -262,6 +263,7 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         outcome = self._filled(lambda: self.logic.refresh(node))
         self.panel.say("\n".join([outcome.summary(), *outcome.warnings]))
         self._updateButtons()
+        self._sayWhy()
 
     def _tell(self, action):
         """Do something short that grades again, and show what it gave."""
@@ -277,12 +279,21 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         if self._filling or not self.ui or parameters is None:
             return
-        cells = self.ui.tableView.selectionModel().selectedIndexes()
-        if not cells:
-            return
+        level = self._sayWhy()
+        if level:
+            node = parameters.segmentation
+            self.logic.jump(slicer.mrmlScene, node, level, parameters.ownPlane)
+
+    def _sayWhy(self):
+        """Show the evidence of the chosen row below the table; return its level, "" if none is."""
+        cells = []
+        if self.ui.tableView.mrmlTableNode():
+            cells = self.ui.tableView.selectionModel().selectedIndexes()
         # The text, not the row's number: a view may have sorted its rows.
-        level = cells[0].sibling(cells[0].row(), LEVEL_COLUMN).data()
-        self.logic.jump(slicer.mrmlScene, parameters.segmentation, level, parameters.ownPlane)
+        level = cells[0].sibling(cells[0].row(), LEVEL_COLUMN).data() if cells else ""
+        why = cells[-1].data() if cells else ""
+        self.ui.whyLabel.text = _("{level}: {why}.").format(level=level, why=why) if why else ""
+        return level
 
     # Files
 

@@ -16,6 +16,7 @@ __all__ = ["COLUMNS", "FractureOutcome", "rowsOf"]
 
 COLUMNS = (
     Column("level", "Level"),
+    Column("suspect", "Suspect"),
     Column("grade", "Grade"),
     Column("type", "Type"),
     Column("probability", "Probability", "%"),
@@ -24,7 +25,6 @@ COLUMNS = (
     Column("posterior_mm", "Back", "mm"),
     Column("loss", "Lost", "%"),
     Column("hu_mean", "Density", "HU"),
-    Column("suspect", "Suspect"),
     Column("moved", "Points"),
     Column("evidence", "Why"),
 )

@@ -38,7 +38,7 @@ class FractureDetectParameterNode:
     inputVolume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
     showPoints: bool = True
-    showSides: bool = False
+    showSides: bool = True
     colorSuspects: bool = True
     ownPlane: bool = True
     exportFolder: pathlib.Path

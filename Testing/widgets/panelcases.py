@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import fracturecases
 import numpy as np
 import tinytranslate
 import tinyworker
@@ -171,6 +172,44 @@ class TranslateCase(SegmentCase):
     def chooseTiny(panel: Any) -> str:
         """Return the worker script; the registry's rows are its own already."""
         return tinytranslate.__file__
+
+
+class FractureSteps(Steps):
+    """A search in some steps; the segmentation reaches the answer, too."""
+
+    def __call__(self, volume: Volume, segmentation: Any = None, *more: Any, **options: Any) -> Any:
+        """Keep the segmentation for the answer, which is given the volume alone."""
+        self.segmentation = segmentation
+        return super().__call__(volume, *more, **options)
+
+
+class FractureCase:
+    """FractureDetect on a digital patient."""
+
+    name = "FractureDetect"
+    apply = "Search"
+    question = "You have moved points of"
+
+    @staticmethod
+    def addInput(scene: Any, name: str = "ct") -> Any:
+        """Add a CT node."""
+        return volumes.addVolumeNode(scene, fracturecases.patient().ct, name)
+
+    @staticmethod
+    def answer(volume: Volume) -> Any:
+        """Return the made-up truth."""
+        return fracturecases.atOnce(volume)
+
+    @staticmethod
+    def setRunner(panel: Any, runner: Any) -> None:
+        """Let the panel run something else than the shipped child."""
+        steps = FractureSteps(runner._answer, runner._during, runner._look)
+        steps._answer = lambda volume: fracturecases.atOnce(volume, steps.segmentation)
+        panel.logic._runner = steps
+
+    @staticmethod
+    def stayHere(panel: Any) -> None:
+        """Nothing but runs, which are set by `setRunner`, would start a child process."""
 
 
 CASES = {case.name: case for case in (SegmentCase, TranslateCase)}

@@ -6,7 +6,7 @@ import random
 
 import pytest
 import slicer
-from panelcases import CASES, Steps, visibleState
+from panelcases import CASES, FractureCase, Steps, visibleState
 from SpineSegMRML.landmarks import addLandmarksNode
 
 ACTIONS = 25
@@ -80,6 +80,21 @@ class User:
         node = self.random.choice(points) if points else addLandmarksNode(self.scene, [], "points")
         node.AddControlPointWorld(*(self.random.uniform(-50, 50) for _ in range(3)))
 
+    def movePoint(self):
+        kind = "vtkMRMLMarkupsFiducialNode"
+        count = self.scene.GetNumberOfNodesByClass(kind)
+        points = [self.scene.GetNthNodeByClass(i, kind) for i in range(count)]
+        points = [node for node in points if node.GetNumberOfControlPoints()]
+        if points:
+            node = self.random.choice(points)
+            index = self.random.randrange(node.GetNumberOfControlPoints())
+            position = (self.random.uniform(-50, 50) for _ in range(3))
+            node.SetNthControlPointPosition(index, *position)
+
+    def selectRow(self):
+        views = [w for w in vars(self.panel.ui).values() if w.className() == "qMRMLTableView"]
+        self.random.choice(views).selectRow(self.random.randrange(6))
+
     def closeScene(self):
         self.scene.Clear(False)
 
@@ -115,3 +130,25 @@ def test_no_order_of_actions_breaks_a_panel(
         if panel._parameterNode is not None:
             text, _, bar, _, inputs, _ = visibleState(panel)
             assert (text, bar, inputs) == (case.apply, False, True), user.done
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_order_of_actions_breaks_the_search_for_fractures(
+    openPanel, seed, application, slicerApp, tmp_path, messages, errors
+):
+    import qt
+    from standin.ctkwidgets import ctkMessageBox
+
+    openPanel(FractureCase.name)
+    user = User(FractureCase, application.scene, slicerApp, tmp_path, seed)
+    # A run asks for points that were moved: any answer is as good as another.
+    answers = [user.random.choice((qt.QMessageBox.Yes, qt.QMessageBox.No)) for _ in range(99)]
+    ctkMessageBox.answers.extend(answers)
+    for _ in range(ACTIONS):
+        user.act([*ALWAYS, "movePoint", "movePoint", "selectRow"])
+        assert errors == [], user.done
+        others = [m for m in messages if not m["text"].startswith(FractureCase.question)]
+        assert others == [], user.done
+        if user.panel._parameterNode is not None:
+            text, _, bar, _, inputs, _ = visibleState(user.panel)
+            assert (text, bar, inputs) == (FractureCase.apply, False, True), user.done
