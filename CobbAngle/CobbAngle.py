@@ -8,6 +8,7 @@ import slicer
 import vtk
 from CobbAngleLib.Logic import CobbLogic
 from CobbAngleLib.Parameters import CobbAngleParameterNode, Source
+from CobbAngleLib.Spines import MODULE
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -20,6 +21,7 @@ from slicer.util import VTKObservationMixin
 from SpineSegMRML.endplates import INFERIOR, SUPERIOR
 from SpineSegMRML.names import levelNames
 from SpineSegMRML.panel import Application, Binding, Panel, forgetNode
+from SpineSegMRML.stale import FreshLine
 
 from SpineSegExtension import ensureDependencies
 
@@ -73,6 +75,7 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self.ui = None
         self.panel = None
+        self.fresh = None
         self._parameterNode = None
         self._binding = None
         self._shown = None
@@ -103,6 +106,9 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _("Measure"),
             self._update,
         )
+        self.fresh = FreshLine(
+            self.ui, slicer.mrmlScene, MODULE, self._segmentation, self.onRefreshButton
+        )
         self.ui.applyButton.clicked.connect(self.onApplyButton)
         self.ui.loadFilmButton.clicked.connect(lambda: self._busily(self._loadFilm))
         self.ui.loadLandmarksButton.clicked.connect(self.onLoadLandmarksButton)
@@ -124,6 +130,7 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.logic:
             self.logic.close()
         if self.panel:
+            self.fresh.close()
             self.panel.close()
         self.setParameterNode(None)
         self.removeObservers()
@@ -135,6 +142,7 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         self.initializeParameterNode()
+        self.fresh.verify()
 
     def exit(self):
         self.ui.placeWidget.setPlaceModeEnabled(False)
@@ -196,6 +204,7 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             reason = self.logic.spines.validate(parameters.segmentation)
             toolTip = _("Fit planes to the endplates of the vertebrae and measure their angles.")
         self.panel.offer(self.ui.applyButton, reason, toolTip)
+        self.fresh.update()
         self._updateEditing()
         self._updateShown()
 
@@ -284,6 +293,15 @@ class CobbAngleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 onProgress=self.panel.onProgress,
             )
         )
+
+    def _segmentation(self):
+        parameters = self._parameterNode
+        return None if parameters is None or self._onFilm else parameters.segmentation
+
+    def onRefreshButton(self):
+        """Measure an edited segmentation again."""
+        if not self.logic.running:
+            self.onApplyButton()
 
     def _keeps(self, film):
         """Ask whether a user's own endplates stay, if there are any."""

@@ -22,6 +22,7 @@ from spineseg.errors import InputError
 from SpineSegMRML import dependencies, models
 from SpineSegMRML.panel import Application, Binding, Panel, forgetNode
 from SpineSegMRML.segmentations import segmentEditorNode
+from SpineSegMRML.stale import FreshLine
 
 from SpineSegExtension import ensureDependencies
 
@@ -77,6 +78,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.logic = None
         self.ui = None
         self.panel = None
+        self.fresh = None
         self._parameterNode = None
         self._binding = None
         self._previewNode = None
@@ -104,6 +106,13 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             SECTIONS,
             _("Apply"),
             self._update,
+        )
+        self.fresh = FreshLine(
+            self.ui,
+            slicer.mrmlScene,
+            self.logic.corrections.module,
+            lambda: self._parameterNode.segmentation if self._parameterNode else None,
+            self.onRefreshButton,
         )
         self.ui.segmentEditorWidget.setSegmentationNodeSelectorVisible(False)
         self.ui.segmentEditorWidget.setSourceVolumeNodeSelectorVisible(False)
@@ -138,11 +147,13 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         if self.ui:
             # The widgets outlive a reload: they would answer beside the new ones.
             self._leaveEditor()
+            self.fresh.close()
             self.panel.close()
         self.ui = None
 
     def enter(self):
         self.initializeParameterNode()
+        self.fresh.verify()
         self.ui.segmentEditorWidget.installKeyboardShortcuts()
 
     def _leaveEditor(self):
@@ -236,13 +247,14 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             _("Bring each vertebra's landmarks to its surface, and measure what remains."),
         )
         reason = self.logic.validateExport(parameters.segmentation, source, parameters.exportFolder)
-        self.panel.offer(self.ui.exportButton, reason, _("Write a model file for each segment."))
+        self.panel.offer(self.ui.exportButton, reason, _("Write models for planning."))
         for view, table in (
             (self.ui.tableView, parameters.resultTable),
             (self.ui.validationTableView, parameters.validationTable),
         ):
             view.setMRMLTableNode(table)
             view.visible = table is not None
+        self.fresh.update()
         editor = self.ui.segmentEditorWidget
         if editor.segmentationNode() is not parameters.segmentation:
             editor.setSegmentationNode(parameters.segmentation)
@@ -386,6 +398,17 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def _load(self):
         parameters = self._parameterNode
         parameters.landmarks = self.logic.landmarks.load(slicer.mrmlScene, parameters.landmarkFile)
+
+    def onRefreshButton(self):
+        parameters = self._parameterNode
+        if parameters is None or self.logic.running:
+            return
+        with slicer.util.WaitCursor():
+            self.panel.attempt(
+                lambda: self.logic.corrections.refresh(
+                    parameters.segmentation, parameters.inputVolume
+                )
+            )
 
     def onExportButton(self):
         with slicer.util.WaitCursor():

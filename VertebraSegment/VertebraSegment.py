@@ -17,11 +17,10 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 from spineseg.errors import CancelledError, InputError
 from SpineSegMRML import dependencies, models
-from SpineSegMRML.names import levelNames
 from SpineSegMRML.panel import Application, Binding, Panel, forgetNode
 from SpineSegMRML.points import addPointsNode
 from SpineSegMRML.segmentations import segmentEditorNode
-from VertebraSegmentLib.Clicks import UNSURE
+from VertebraSegmentLib.CorrectSection import CorrectSection
 from VertebraSegmentLib.Logic import SegmentLogic
 from VertebraSegmentLib.Parameters import VertebraSegmentParameterNode
 
@@ -77,6 +76,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self.ui = None
         self.panel = None
+        self.correct = None
         self._parameterNode = None
         self._binding = None
         self._editorNode = None
@@ -102,9 +102,16 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _("Apply"),
             self._update,
         )
+        self.correct = CorrectSection(
+            self.panel,
+            self.logic,
+            slicer.mrmlScene,
+            lambda: self._parameterNode,
+            lambda: qt.QApplication.mouseButtons() != qt.Qt.NoButton,
+            slicer.util.WaitCursor,
+        )
         self.ui.segmentEditorWidget.setSegmentationNodeSelectorVisible(False)
         self.ui.segmentEditorWidget.setSourceVolumeNodeSelectorVisible(False)
-        self._setUpLevels()
         self.ui.applyButton.clicked.connect(self.onApplyButton)
         self.ui.exportButton.clicked.connect(self.onExportButton)
         self.ui.placeButton.toggled.connect(self.onPlaceButton)
@@ -128,6 +135,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.ui:
             # The widgets outlive a reload: they would answer beside the new ones.
             self._leaveEditor()
+            self.correct.close()
             self.ui.placeWidget.setPlaceModeEnabled(False)
             self.ui.placeWidget.setCurrentNode(None)
             self.panel.close()
@@ -135,9 +143,11 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         self.initializeParameterNode()
+        self.correct.enter()
         self.ui.segmentEditorWidget.installKeyboardShortcuts()
 
     def _leaveEditor(self):
+        self.correct.leave()
         self.ui.segmentEditorWidget.setActiveEffect(None)
         self.ui.segmentEditorWidget.uninstallKeyboardShortcuts()
 
@@ -192,13 +202,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._updateSelected)
         self._editorNode = node
         self.ui.segmentEditorWidget.setMRMLSegmentEditorNode(node)
-
-    def _setUpLevels(self):
-        for combo in (self.ui.clickLevelComboBox, self.ui.levelComboBox):
-            for level in levelNames():
-                combo.addItem(level, level)
-            combo.addItem(_("unsure"), UNSURE)
-            combo.connect("activated(int)", self.onLevelChosen)
+        self.correct.setEditor(node)
 
     def _update(self, caller=None, event=None):
         """Bring the buttons, the table and the brush up to date with the parameters."""
@@ -210,7 +214,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         reason = self.logic.validateExport(
             parameters.segmentation, parameters.inputVolume, parameters.exportFolder
         )
-        self.panel.offer(self.ui.exportButton, reason, _("Write a model file for each segment."))
+        self.panel.offer(self.ui.exportButton, reason, _("Write models for planning."))
         reason = self.logic.validate(parameters.inputVolume)
         self.panel.offer(
             self.ui.placeButton,
@@ -229,6 +233,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             editor.setSegmentationNode(parameters.segmentation)
         if parameters.segmentation and parameters.inputVolume:
             editor.setSourceVolumeNode(parameters.inputVolume)
+        self.correct.update()
         self._updateSelected()
 
     def _updateSelected(self, caller=None, event=None):
@@ -265,6 +270,9 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.panel.cancel()
             return
         parameters = self._parameterNode
+        names = self.logic.corrections.corrected(parameters.segmentation, parameters.inputVolume)
+        text = _("You have corrected {names}. Keep that, and put the result beside it?")
+        keep = not names or slicer.util.confirmYesNoDisplay(text.format(names=", ".join(names)))
         outcome = self._run(
             lambda: self.logic.segment(
                 parameters.inputVolume,
@@ -273,6 +281,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 parameters.method.value,
                 parameters.device.value,
                 self.panel.onProgress,
+                overwriteEdits=not keep,
             )
         )
         if outcome:
@@ -336,16 +345,6 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.points = addPointsNode(slicer.mrmlScene, _("Clicked vertebrae"))
             self._update()
         self.ui.placeWidget.setPlaceModeEnabled(place)
-
-    def onLevelChosen(self, index):
-        level = self.ui.levelComboBox.itemData(index)
-        self.panel.attempt(
-            lambda: self.logic.clicks.rename(
-                self._parameterNode.segmentation,
-                self._selected(),
-                None if level == UNSURE else level,
-            )
-        )
 
     def onExportButton(self):
         with slicer.util.WaitCursor():

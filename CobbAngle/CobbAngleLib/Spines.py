@@ -13,7 +13,7 @@ from spineseg.errors import InputError, SpineSegError
 from spineseg.measure.spine_angles import SpineAngles
 from spineseg.measure.spine_json import spine_from_json
 from spineseg.volume import Volume
-from SpineSegMRML import segmentations, tables
+from SpineSegMRML import segmentations, stale, tables
 from SpineSegMRML.cobbjobs import SpineFound, spineInChild
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import Report
@@ -24,6 +24,7 @@ from CobbAngleLib.Films import ANGLES_ROLE
 
 __all__ = ["SpineLogic", "SpineOutcome"]
 
+MODULE = "CobbAngle"
 MEASURED = "SpineSeg.Angles"
 """Attribute of a segmentation's node: JSON of what was measured, and of which voxels."""
 LEVELS_ROLE = "SpineSegVertebrae"
@@ -144,7 +145,10 @@ class SpineLogic:
         former = segmentationNode.GetAttribute(MEASURED)
         segmentationNode.SetAttribute(MEASURED, json.dumps(content))
         try:
-            return replace(self._show(segmentationNode, planes), seconds=found.seconds)
+            shown = self._show(segmentationNode, planes)
+            for node in (shown.anglesNode, shown.vertebraeNode):
+                stale.madeFrom(node, segmentationNode, MODULE, before)
+            return replace(shown, seconds=found.seconds)
         except Exception:
             if former is None:
                 segmentationNode.RemoveAttribute(MEASURED)

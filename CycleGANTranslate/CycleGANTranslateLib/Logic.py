@@ -14,8 +14,9 @@ from spineseg.planning import Exported
 from spineseg.progress import Progress
 from spineseg.result import Vertebra
 from spineseg.rethreshold import named_bodies
-from SpineSegMRML import models, names, overlays, volumes
+from SpineSegMRML import models, names, overlays, stale, volumes
 from SpineSegMRML.choices import AUTOMATIC, deviceSettings
+from SpineSegMRML.corrections import CorrectionLogic
 from SpineSegMRML.history import History
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import (
@@ -29,7 +30,7 @@ from SpineSegMRML.results import Results
 from SpineSegMRML.runs import Runs
 
 from CycleGANTranslateLib.Landmarks import LandmarkLogic
-from CycleGANTranslateLib.Threshold import BoneSettings, ThresholdLogic
+from CycleGANTranslateLib.Threshold import MODULE, BoneSettings, ThresholdLogic
 
 __all__ = ["TranslateLogic", "TranslateOutcome", "TranslateTargets"]
 
@@ -123,6 +124,7 @@ class TranslateLogic:
         self._checked: tuple[Any, str] = (None, "")
         self.threshold = ThresholdLogic(self._runs, self._history, thresholder)
         self.landmarks = LandmarkLogic(self._runs)
+        self.corrections = CorrectionLogic(MODULE)
 
     @property
     def running(self) -> bool:
@@ -267,9 +269,12 @@ class TranslateLogic:
             segmentation = results.segmentation(made.labelVolume, text, targets.segmentation)
             segmentation.CreateClosedSurfaceRepresentation()
             text = _("{volume} heights and volumes").format(volume=name)
-            table = results.table(made.vertebrae, text, targets.table)
+            # The table of what was corrected stays with it.
+            former = None if results.warnings else targets.table
+            table = results.table(made.vertebrae, text, former)
             text = _("{volume} bodies").format(volume=name)
             bodiesNode = results.segmentation(bodies, text, targets.bodies, names.BODY)
+            stale.madeFrom(table, segmentation, MODULE)
         bodiesNode.GetDisplayNode().SetVisibility(False)
         display = synthetic.GetDisplayNode()
         display.SetAutoWindowLevel(False)
@@ -281,7 +286,7 @@ class TranslateLogic:
             bodiesNode,
             table,
             made.vertebrae,
-            made.warnings,
+            [*made.warnings, *results.warnings],
             made.seconds,
         )
 
@@ -309,6 +314,6 @@ class TranslateLogic:
         reason = self.validateExport(segmentationNode, sourceNode, Path(folder))
         if reason:
             raise InputError(reason)
-        return models.exportModels(
-            segmentationNode, sourceNode, folder, fileFormat, progress, space, which
+        return self.corrections.export(
+            segmentationNode, sourceNode, folder, fileFormat, space, which, progress
         )

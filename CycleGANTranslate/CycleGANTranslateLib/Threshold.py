@@ -13,7 +13,7 @@ from spineseg.geometry.thresholding import ThresholdSettings, bone_mask
 from spineseg.result import Vertebra
 from spineseg.rethreshold import named_bodies
 from spineseg.volume import Volume
-from SpineSegMRML import names, segmentations, segments, tables, volumes
+from SpineSegMRML import names, segmentations, segments, stale, tables, volumes
 from SpineSegMRML.history import History, Recording
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import JobOutcome, Report
@@ -21,6 +21,8 @@ from SpineSegMRML.layers import Mask, boxesOf, masks
 from SpineSegMRML.runs import Runs
 
 __all__ = ["BoneSettings", "Preview", "ThresholdLogic", "ThresholdOutcome"]
+
+MODULE = "CycleGANTranslate"
 
 PREVIEW_COLOR = (1.0, 0.85, 0.2)
 
@@ -255,6 +257,7 @@ class ThresholdLogic:
                 for v in vertebrae
             ]
             also = tables.replaced(tableNode, vertebrae)
+            also = stale.undoably(also, tableNode, segmentationNode, MODULE)
         self._history.add(recording.change(also))
         return ThresholdOutcome(
             segmentationNode, tableNode, vertebrae, outcome.warnings, outcome.seconds

@@ -34,6 +34,7 @@ __all__ = [
     "meaningOf",
     "nameOf",
     "rankOf",
+    "wasEdited",
     "wasPainted",
     "wasTouched",
 ]
@@ -147,6 +148,15 @@ def wasTouched(segment: Any, mask: Mask | None) -> bool:
 def wasPainted(segment: Any, mask: Mask | None) -> bool:
     """Whether a segment's voxels are a user's; as in `wasTouched`, whatever its name is."""
     return tagOf(segment, SOURCE_TAG) != METHOD or tagOf(segment, VOXELS_TAG) != fingerprint(mask)
+
+
+def wasEdited(segment: Any, mask: Mask | None) -> bool:
+    """Whether a segment is not as the program left it: painted, renamed, or made by hand.
+
+    A click's segment is none of these before it is corrected. Parameters as in `wasTouched`.
+    """
+    made = tagOf(segment, SOURCE_TAG) != ""
+    return not made or tagOf(segment, VOXELS_TAG) != fingerprint(mask) or wasRenamed(segment)
 
 
 def wasRenamed(segment: Any) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 from spineseg.result import Vertebra
 from spineseg.volume import Volume
 
-from SpineSegMRML import segmentations, tables, volumes
+from SpineSegMRML import segmentations, segments, tables, volumes
+from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.names import VERTEBRA
 
 __all__ = ["Results"]
@@ -27,10 +28,20 @@ class Results:
     ----------
     sourceNode : vtkMRMLScalarVolumeNode
         Gives grid, parent transform, place in the subject hierarchy, and scene.
+    overwriteEdits : bool
+        Whether a segmentation that a user has corrected may take a result. If not, it stays as it
+        is, and a new node takes the result.
+
+    Attributes
+    ----------
+    warnings : list of str
+        A sentence for each segmentation that was left as it is.
     """
 
-    def __init__(self, sourceNode: Any) -> None:
+    def __init__(self, sourceNode: Any, overwriteEdits: bool = False) -> None:
         self._source = sourceNode
+        self._overwriteEdits = overwriteEdits
+        self.warnings: list[str] = []
         self._scene = sourceNode.GetScene()
         self._undo = ExitStack()
 
@@ -77,10 +88,14 @@ class Results:
 
         Errors as `segmentations.setSegmentation`, where the parameters are explained.
         """
-        if not self._isHere(node):
-            node = segmentations.addSegmentationNode(labelVolume, self._source, name, part)
-            self._undo.callback(segmentations.removeNode, node)
-            return node
+        spared = self._isHere(node) and not self._overwriteEdits and self._isEdited(node)
+        if spared or not self._isHere(node):
+            new = segmentations.addSegmentationNode(labelVolume, self._source, name, part)
+            self._undo.callback(segmentations.removeNode, new)
+            if spared:
+                text = _("Your corrections are in “{old}”, as they were; the result is in “{new}”.")
+                self.warnings.append(text.format(old=node.GetName(), new=new.GetName()))
+            return new
         self._undo.callback(segmentations.restore, node, segmentations.remember(node))
         segmentations.setSegmentation(node, labelVolume, self._source, part)
         segmentations.placeBeside(node, self._source)
@@ -99,6 +114,9 @@ class Results:
     def onFailure(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Call something, to take back what was done besides, if the block fails."""
         self._undo.callback(call, *arguments)
+
+    def _isEdited(self, node: Any) -> bool:
+        return node.GetSegmentation() is not None and bool(segments.edited(node, self._source))
 
     def _isHere(self, node: Any) -> bool:
         return node is not None and node.GetScene() is self._scene

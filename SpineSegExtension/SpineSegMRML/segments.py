@@ -28,6 +28,7 @@ from SpineSegMRML.names import (
     meaningOf,
     rankOf,
     tagOf,
+    wasEdited,
     wasPainted,
     wasTouched,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "addMask",
     "addMasks",
     "calledAfter",
+    "edited",
     "known",
     "maskOf",
     "nameIn",
@@ -180,6 +182,17 @@ def painted(segmentationNode: Any, sourceNode: Any) -> list[str]:
         segmentId
         for segmentId in segmentation.GetSegmentIDs()
         if wasPainted(segmentation.GetSegment(segmentId), found.get(segmentId))
+    ]
+
+
+def edited(segmentationNode: Any, sourceNode: Any) -> list[str]:
+    """Return the segments that a user has painted, renamed or made (see `names.wasEdited`)."""
+    segmentation = segmentationNode.GetSegmentation()
+    found = masks(segmentationNode, sourceNode)
+    return [
+        segmentId
+        for segmentId in segmentation.GetSegmentIDs()
+        if wasEdited(segmentation.GetSegment(segmentId), found.get(segmentId))
     ]
 
 

@@ -14,7 +14,7 @@ from spineseg.errors import InputError
 
 REAL = ("real-scans", "hold-out")
 TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "vertebra-unet": ("spineseg.training.vertebra", REAL),
+    "vertebra-unet": ("spineseg.training.vertebra", ("from-corrections", *REAL)),
     "click": ("spineseg.training.click", ("preset", "augment", "target", *REAL)),
     "cascade": ("spineseg.training.cascade", ("preset", "stage", *REAL)),
     "cyclegan": ("spineseg.training.cyclegan", ("preset", "mr", "ct", "adversarial", "hold-out")),
@@ -117,6 +117,10 @@ def train_command(
         bool,
         typer.Option("--real-scans", help="Also learn from the labelled CTs in the data folder."),
     ] = False,
+    from_corrections: Annotated[
+        Path | None,
+        typer.Option(help="vertebra-unet: folder of cases corrected in 3D Slicer, to learn from."),
+    ] = None,
     hold_out: Annotated[
         list[str] | None,
         typer.Option(help="Beginning of the name of a label map to leave out; repeatable."),
@@ -147,11 +151,16 @@ def train_command(
             "variant": variant,
             "kind": kind,
             "pool": pool,
+            "from-corrections": from_corrections,
         }
         own |= {"real-scans": real_scans or None, "hold-out": tuple(hold_out or ()) or None}
         fit = trainer(method, own)
         chosen = {"output": output, "hours": hours, "resume": resume, "patients": patients}
-        fields = {"real-scans": "real_images", "hold-out": "hold_out"}
+        fields = {
+            "real-scans": "real_images",
+            "hold-out": "hold_out",
+            "from-corrections": "corrections",
+        }
         chosen |= {fields.get(n, n): value for n, value in own.items() if value is not None}
         fit(data, {**chosen, "device": device}, progress)
     print(output.absolute())

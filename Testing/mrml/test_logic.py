@@ -94,7 +94,8 @@ def test_a_second_run_ends_what_could_be_undone_before(logic, ct):
     first = logic.segment(ct, method=tinyworker.WORKS)
     logic.clicks.rename(first.segmentationNode, "L1", "L2")
     assert logic.clicks.history.canUndo
-    logic.segment(ct, first.segmentationNode, first.tableNode, method=tinyworker.WORKS)
+    node, table = first.segmentationNode, first.tableNode
+    logic.segment(ct, node, table, method=tinyworker.WORKS, overwriteEdits=True)
     assert not logic.clicks.history.canUndo
     assert segmentations.labelVolumeFromNode(first.segmentationNode, ct)[1] == {
         labels.by_name("L1").verse: "L1",

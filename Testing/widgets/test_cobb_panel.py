@@ -236,6 +236,13 @@ def test_a_segmentation_is_measured_and_its_planes_are_chosen(panel, scene):
     assert len(planesOf(node)) == 2 * len(LEVELS)
     choose(panel, "planes", "nothing")
     assert planesOf(node) == {}
+    # An edit makes the tables old, and one press measures again.
+    assert not panel.ui.staleLabel.visible
+    node.GetSegmentation().RemoveSegment(node.GetSegmentation().GetNthSegmentID(0))
+    assert panel.ui.staleLabel.visible
+    panel.ui.refreshButton.click()
+    assert not panel.ui.staleLabel.visible
+    assert panel.ui.rowsTableView.mrmlTableNode().GetNumberOfRows() == len(LEVELS) - 1
 
 
 def test_reloading_and_the_modules_own_test(panel, film, slicerApp):

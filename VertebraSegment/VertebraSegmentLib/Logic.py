@@ -12,8 +12,9 @@ from spineseg.errors import CancelledError, InputError, SpineSegError
 from spineseg.planning import Exported
 from spineseg.progress import Progress
 from spineseg.result import Vertebra
-from SpineSegMRML import models, names, segments, tables, volumes
+from SpineSegMRML import models, names, segments, stale, tables, volumes
 from SpineSegMRML.choices import AUTOMATIC, deviceSettings
+from SpineSegMRML.corrections import CorrectionLogic
 from SpineSegMRML.i18n import tr as _
 from SpineSegMRML.jobs import JobOutcome, Report, segmentInChild, updateInChild
 from SpineSegMRML.results import Results
@@ -25,6 +26,7 @@ from VertebraSegmentLib.Updates import showUpdate
 
 __all__ = ["SegmentLogic", "SegmentOutcome"]
 
+MODULE = "VertebraSegment"
 MINIMUM_SLICES = 2
 
 Runner = Callable[..., JobOutcome]
@@ -81,6 +83,8 @@ class SegmentLogic:
     ----------
     clicks : ClickLogic
         Clicks on single vertebrae, their names, undo and redo.
+    corrections : CorrectionLogic
+        What follows from edits: results made again, training pairs.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class SegmentLogic:
         self._updater = updater
         self._runs = Runs()
         self.clicks = ClickLogic(self._runs, worker)
+        self.corrections = CorrectionLogic(MODULE)
 
     @property
     def running(self) -> bool:
@@ -140,6 +145,7 @@ class SegmentLogic:
         method: str = registry.DEFAULT_SEGMENT,
         device: str = AUTOMATIC,
         onProgress: Callable[[Report], None] | None = None,
+        overwriteEdits: bool = False,
     ) -> SegmentOutcome:
         """Segment the vertebrae of a CT node and put the result beside it.
 
@@ -151,7 +157,8 @@ class SegmentLogic:
         inputNode : vtkMRMLScalarVolumeNode
             CT in HU; any orientation, also under linear transforms.
         segmentationNode : vtkMRMLSegmentationNode, optional
-            Takes the result, in place of what it holds; by default a new node does.
+            Takes the result, in place of what it holds; by default a new node does, and also
+            where a user has corrected it, unless `overwriteEdits`.
         tableNode : vtkMRMLTableNode, optional
             Takes the table; by default a new node does.
         method : str
@@ -160,6 +167,8 @@ class SegmentLogic:
             "auto", "cpu" or "cuda".
         onProgress : callable, optional
             Called in this thread about every 50 ms with a `Report`; may call `cancel`.
+        overwriteEdits : bool
+            Whether corrections may be lost.
 
         Raises
         ------
@@ -178,10 +187,17 @@ class SegmentLogic:
                 onProgress=onProgress,
                 token=token,
             )
-        node, table = self._show(inputNode, outcome, segmentationNode, tableNode)
+        name = _("{volume} vertebrae").format(volume=inputNode.GetName())
+        with Results(inputNode, overwriteEdits) as results:
+            node = results.segmentation(outcome.labelVolume, name, segmentationNode)
+            node.CreateClosedSurfaceRepresentation()
+            # The table of what was corrected stays with it.
+            table = results.table(outcome.vertebrae, name, None if results.warnings else tableNode)
+            stale.madeFrom(table, node, MODULE)
         # Clicks on what is not there any more can't be undone.
         self.clicks.history.forget(node)
-        return SegmentOutcome(node, table, outcome.vertebrae, outcome.warnings, outcome.seconds)
+        warnings = [*outcome.warnings, *results.warnings]
+        return SegmentOutcome(node, table, outcome.vertebrae, warnings, outcome.seconds)
 
     def validateUpdate(self, segmentationNode: Any, inputNode: Any, segmentId: str) -> str:
         """Return why an update can't go on from a segment, in one sentence; "" if it can."""
@@ -260,21 +276,11 @@ class SegmentLogic:
         also = None
         if tableNode is not None and tableNode.GetScene() is not None:
             also = tables.replaced(tableNode, shown.vertebrae)
+            also = stale.undoably(also, tableNode, segmentationNode, MODULE)
         self.clicks.history.add(shown.recording.change(also))
         return SegmentOutcome(
             segmentationNode, tableNode, shown.vertebrae, shown.warnings, outcome.seconds
         )
-
-    def _show(
-        self, inputNode: Any, outcome: JobOutcome, segmentationNode: Any, tableNode: Any
-    ) -> tuple[Any, Any]:
-        """Put a sound result into the scene; if that fails, take it out again."""
-        name = _("{volume} vertebrae").format(volume=inputNode.GetName())
-        with Results(inputNode) as results:
-            node = results.segmentation(outcome.labelVolume, name, segmentationNode)
-            node.CreateClosedSurfaceRepresentation()
-            text = _("{volume} heights and volumes").format(volume=inputNode.GetName())
-            return node, results.table(outcome.vertebrae, text, tableNode)
 
     def exportModels(
         self,
@@ -296,6 +302,6 @@ class SegmentLogic:
         reason = self.validateExport(segmentationNode, sourceNode, Path(folder))
         if reason:
             raise InputError(reason)
-        return models.exportModels(
-            segmentationNode, sourceNode, folder, fileFormat, progress, space, which
+        return self.corrections.export(
+            segmentationNode, sourceNode, folder, fileFormat, space, which, progress
         )

@@ -59,6 +59,9 @@ class VertebraSegmentParameterNode:
     exportFormat - Format of the models.
     exportScope - Which segments become models.
     exportSpace - Coordinates of the files.
+    followCursor - Whether the segment under the cursor is the one that is edited.
+    protectOthers - Whether strokes leave the voxels of other segments.
+    trainingFolder - Where training pairs are saved.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -72,3 +75,6 @@ class VertebraSegmentParameterNode:
     exportFormat: ModelFormat = ModelFormat.STL
     exportScope: ExportScope = ExportScope.ALL
     exportSpace: Space = Space.LPS
+    followCursor: bool = True
+    protectOthers: bool = True
+    trainingFolder: pathlib.Path

@@ -49,6 +49,7 @@ def command_of(settings: TrainSettings, data: bool, method: str = "vertebra-unet
     text = f"torchrun --nproc-per-node 2 -m spineseg train {method} --hours {settings.hours:g}"
     text += " --data DATA" if data else ""
     text += " --real-scans" if settings.real_images else ""
+    text += " --from-corrections CASES" if settings.corrections is not None else ""
     return text + "".join(f" --hold-out {name}" for name in settings.hold_out) + " -o FOLDER"
 
 
@@ -63,6 +64,7 @@ def training_data(kind: str, patients: int, real: Mapping[str, int]) -> list[dic
         "verse": "VerSe, CC BY-SA 4.0",
         "tptbox": "TPTBox tests, Apache-2.0",
         "totalsegmentator": "TotalSegmentator tests, Apache-2.0; pseudo-labels",
+        "case_": "corrected by a user: as that user's scans allow",
     }
     for name, count in real.items():
         known = [text for start, text in terms.items() if name.startswith(start)]

@@ -38,12 +38,14 @@ class LabelSource:
     labels : file of the label map
     numbering : "verse", "c1-is-24" (24 = C1 … 1 = L5) or "totalsegmentator"
     subregions, image : files on the same grid, when there are any
+    name : of its windows in the pool; by default the beginning of the label map's own
     """
 
     labels: Path
     numbering: str = "verse"
     subregions: Path | None = None
     image: Path | None = None
+    name: str = ""
 
 
 def known_sources(data: Path, images: bool, leave_out: tuple[str, ...] = ()) -> list[LabelSource]:
@@ -239,7 +241,7 @@ def add_real(
     """Add ``each`` turned windows of every source to a fine pool, yielding the names written."""
     pool.mkdir(parents=True, exist_ok=True)
     for source in sources:
-        name = source.labels.name.split(".")[0]
+        name = source.name or source.labels.name.split(".")[0]
         paths = [pool / f"{name}_{n:03d}" for n in range(each)]
         missing = [p for p in paths if not p.with_suffix(".npy").exists()]
         if not missing:

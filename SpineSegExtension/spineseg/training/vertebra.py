@@ -25,6 +25,7 @@ WIDTHS = {"coarse": (16, 32, 64, 128, 160), "fine": (16, 32, 64, 128, 192)}
 SPACING = {"coarse": COARSE_MM, "fine": FINE_MM}
 CLASSES = {"coarse": len(CoarseClass), "fine": len(FineClass)}
 PATCH = {"coarse": (64, 48, 48), "fine": (64, 64, 64)}
+SCAN_WINDOWS = 40  # of each labelled scan
 OUTPUTS = {"coarse": len(CoarseClass), "fine": len(FineClass) + 3}
 
 
@@ -43,6 +44,7 @@ class TrainSettings:
     real_images : also learn from the labelled real scans in the data folder, not only from the
         shapes of its label maps; they are then no longer fit to test on
     hold_out : beginnings of the names of real label maps to leave out, to test on
+    corrections : folder of corrected cases to learn from too (``spineseg.training.corrections``)
     device : None chooses
     """
 
@@ -57,6 +59,7 @@ class TrainSettings:
     hold_out: tuple[str, ...] = ()
     seed: int = 0
     device: str | None = None
+    corrections: Path | None = None
 
 
 class Sampler:
@@ -170,8 +173,18 @@ def fill_real(pool: Path, data: Path, settings: TrainSettings, progress: Progres
 
     for source in known_sources(data, settings.real_images, settings.hold_out):
         # A scan can't be rendered anew: more windows of it are worth their room.
-        for name in add_real(pool, [source], 20 if source.image is None else 40):
+        for name in add_real(pool, [source], 20 if source.image is None else SCAN_WINDOWS):
             progress("real label maps", 0.1, name)
+
+
+def fill_corrections(pool: Path, folder: Path, settings: TrainSettings, progress: Progress) -> None:
+    """Add turned windows of corrected cases to a fine pool."""
+    from .corrections import correction_sources
+    from .real import add_real
+
+    for source in correction_sources(folder, settings.hold_out):
+        for name in add_real(pool, [source], SCAN_WINDOWS):
+            progress("corrected cases", 0.1, name)
 
 
 def chosen_settings(options: TrainSettings | Mapping[str, Any]) -> tuple[TrainSettings, Path, bool]:
@@ -201,7 +214,8 @@ def fit(
 
     Raises
     ------
-    InputError : the output folder holds another training and ``resume`` is off.
+    InputError : the output folder holds another training and ``resume`` is off, or there are no
+        corrected cases where some are named.
     """
     from .export import command_of, export, training_data
     from .loop import barrier, world
@@ -212,6 +226,10 @@ def fit(
         raise InputError(
             f"{output} holds a training already.", "Add --resume, or choose another folder."
         )
+    if settings.corrections is not None:  # before patients are drawn for an hour
+        from .corrections import correction_sources
+
+        correction_sources(settings.corrections, settings.hold_out)
     settings = replace(settings, hours=settings.hours / len(settings.stages))
     rank, _ = world()
     written = []
@@ -222,6 +240,8 @@ def fit(
         real: dict[str, int] = {}
         if data is not None and kind == "fine" and rank == 0:
             fill_real(pool, Path(data), settings, part)
+        if settings.corrections is not None and kind == "fine" and rank == 0:
+            fill_corrections(pool, Path(settings.corrections), settings, part)
         barrier()
         for path in item_paths(pool):
             if not is_drawn(path):
