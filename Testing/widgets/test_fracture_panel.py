@@ -325,4 +325,6 @@ def picturedPanel(panel):
     qt.resize(640, 10)
     panel.ui.tableView.resizeColumnsToContents()
     qt.resize(640, qt.sizeHint().height())
-    return qt.grab().toImage()
+    last = panel.ui.noteLabel.__dict__["_qt"]
+    low = last.mapTo(qt, last.rect().bottomLeft()).y() + 12
+    return qt.grab().toImage().copy(0, 0, 640, low)
