@@ -9,6 +9,7 @@ import typer
 
 from spineseg import registry
 from spineseg.cli_common import Debug, Output, note, work
+from spineseg.errors import InputError
 
 if TYPE_CHECKING:
     from spineseg.fracture import Fractures
@@ -18,6 +19,7 @@ _SHOWN = (
     "found_grade_2_percent", "found_grade_3_percent", "false_per_patient",
     "false_on_mimics_percent", "calibration_error",
 )  # fmt: skip
+_COMPARED = ("auc", "patient_auc", "patient_hull_auc", "recall_percent", "specificity_percent")
 
 
 def fracture_command(
@@ -65,12 +67,20 @@ def evaluate_fracture_command(
         Path, typer.Option("-o", "--output", help="CSV file; FILE.summary.csv is made beside it.")
     ],
     folder: Annotated[
-        Path | None, typer.Argument(help="Folders that spineseg phantom wrote.")
+        Path | None,
+        typer.Argument(help="From spineseg phantom; or VerSe, xVertSeg with grades."),
     ] = None,
     phantoms: Annotated[int, typer.Option(min=0, help="Digital patients to draw instead.")] = 0,
     masks: Annotated[
         str, typer.Option(help="true: as drawn; disturbed: with faults as networks make them.")
     ] = "true,disturbed",
+    networks: Annotated[
+        bool, typer.Option(help="Also ask the networks, if there are weights: FILE.networks.csv.")
+    ] = True,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER of another Spine-VAE's model for that table; repeatable."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the file's rows and skip what is in it.")
     ] = False,
@@ -78,11 +88,14 @@ def evaluate_fracture_command(
 ) -> None:
     """Grade digital patients whose fractures are known: AUC, grades, false alarms, calibration."""
     with work(debug) as progress:
-        from spineseg.evaluation.fractures import evaluate_fractures
+        from spineseg.evaluation.fractures import Networks, evaluate_fractures
+        from spineseg.fracture_networks import networks_here
 
         names = tuple(name.strip() for name in masks.split(","))
+        others = dict(_named(text) for text in compare or ())
+        asked = Networks(others=others) if networks and (others or networks_here()) else None
         done = evaluate_fractures(
-            output, folder, progress, phantoms=phantoms, masks=names, resume=resume
+            output, folder, progress, phantoms=phantoms, masks=names, networks=asked, resume=resume
         )
     for text in done.notes:
         note(f"Note: {text}")
@@ -90,7 +103,18 @@ def evaluate_fracture_command(
         known = ((name, line[name]) for name in _SHOWN if line.get(name) is not None)
         parts = (f"{n} {v}" if isinstance(v, int) else f"{n} {v:.3f}" for n, v in known)
         note(f"{line['group']}: {', '.join(parts)}")
+    for line in done.networks:
+        known = ((name, line[name]) for name in _COMPARED if line.get(name) is not None)
+        parts = (f"{n} {v:.3f}" for n, v in known)
+        note(f"{line['method']}, {line['masks']} masks: {', '.join(parts)}")
     print(output.absolute())
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, _, folder = text.partition("=")
+    if not name or not folder:
+        raise InputError(f"“{text}” is no NAME=FOLDER.", "Write it as vae=trained/models.")
+    return name, folder
 
 
 def _tell(found: Fractures) -> None:

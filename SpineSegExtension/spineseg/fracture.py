@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from spineseg.errors import InputError
+from spineseg.fracture_networks import NetworkScore, network_scores, networks_here
 from spineseg.labels import LAST_UNSURE, is_vertebra
 from spineseg.manifest import FILE_NAME as MANIFEST
 from spineseg.manifest import InputRecord, RunManifest, machine, now, output_hashes, plain
@@ -48,7 +49,8 @@ RESULT, TABLE = "fractures.json", "fractures.csv"
 PARTS = (RESULT, TABLE, REPORT, LABELS)
 """What is written, besides run.json; the label map only where it was made on the way."""
 _COLUMNS = (
-    "level", "evaluable", "reason", "genant_grade", "type", "probability",
+    "level", "evaluable", "reason", "genant_grade", "type", "probability", "voxel_probability",
+    "vae_probability",
     *(f"{place}_mm" for place in PLACES), *(f"{place}_loss_percent" for place in PLACES),
     "wedge_deg", "upper_concavity_mm", "lower_concavity_mm", "area_mm2", "volume_ml", "hu_mean",
     "hu_p10", "hu_median", "hu_p90", "mimics", "evidence",
@@ -58,11 +60,17 @@ _AIR_HU, _AIR = -200.0, 0.2  # no more than this share of what is called bone is
 
 @dataclass(frozen=True, eq=False)
 class VertebraFinding:
-    """One vertebra: its grade with the evidence, its probability and its density."""
+    """One vertebra: its grade with the evidence, its probability and its density.
+
+    ``score`` is what the networks say, where their weights are present; ``combined`` tells whether
+    the probability takes it in.
+    """
 
     graded: Graded
     probability: float | None
     density: BoneDensity
+    score: NetworkScore = NetworkScore()
+    combined: bool = False
 
     @property
     def level(self) -> str:
@@ -71,8 +79,8 @@ class VertebraFinding:
     @property
     def suspect(self) -> bool:
         """Whether somebody should look at it: graded, or as probable as the operating point."""
-        sure = self.probability is not None and self.probability >= calibration().operating_point
-        return bool(self.graded.grade) or sure
+        least = calibration().least(self.score.both if self.combined else None)
+        return bool(self.graded.grade) or (self.probability or 0.0) >= least
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; lengths in mm, positions RAS mm (docs/fracture.md)."""
@@ -87,6 +95,8 @@ class VertebraFinding:
             "genant_grade": one.grade,
             "type": one.kind,
             "probability": _round(self.probability, 3),
+            "voxel_probability": _round(self.score.voxels, 3),
+            "vae_probability": _round(self.score.vae, 3),
             "suspect": self.suspect,
             "heights_mm": _named(body.heights_mm, 1),
             "loss_percent": _named(loss, 1),
@@ -157,7 +167,7 @@ class Fractures:
 
 
 def find_fractures(
-    scan: Volume, segmentation: Volume, progress: Progress | None = None
+    scan: Volume, segmentation: Volume, progress: Progress | None = None, networks: bool = True
 ) -> Fractures:
     """Measure and grade every vertebra of a segmented CT.
 
@@ -168,6 +178,8 @@ def find_fractures(
     segmentation : Volume
         Label map on its grid: VerSe ids, or 101, 102 … where levels are unsure.
     progress : Progress, optional
+    networks : bool
+        Whether the networks are asked, too, where their weights are present.
 
     Raises
     ------
@@ -181,7 +193,10 @@ def find_fractures(
     bodies = measure_bodies(segmentation)
     progress("measure", 0.7, "grades")
     densities = [measure_density(scan, body) for body in bodies]
-    findings, probability = graded_findings(bodies, densities)
+    progress("measure", 0.75, "networks")
+    where = [(body.label, body.centre) for body in bodies]
+    scores = network_scores(scan, segmentation, where) if networks else {}
+    findings, probability = graded_findings(bodies, densities, scores)
     progress("measure", 0.9, "contrast")
     blood = aorta_hu(scan, bodies)
     return Fractures(
@@ -191,11 +206,14 @@ def find_fractures(
         segmentation,
         warnings=notes_on(findings, blood),
         timings={"fractures": round(time.perf_counter() - started, 3)},
+        models=tuple(networks_here()) if scores else (),
     )
 
 
 def graded_findings(
-    bodies: Sequence[VertebraBody], densities: Sequence[BoneDensity]
+    bodies: Sequence[VertebraBody],
+    densities: Sequence[BoneDensity],
+    scores: Mapping[int, NetworkScore] | None = None,
 ) -> tuple[list[VertebraFinding], float | None]:
     """Grade measured vertebrae, some perhaps with moved points.
 
@@ -205,6 +223,8 @@ def graded_findings(
         All of a spine, from the top.
     densities : sequence of BoneDensity
         One for each.
+    scores : mapping of int to NetworkScore, optional
+        By label. They count where the calibration was fitted on the networks at hand.
 
     Returns
     -------
@@ -215,11 +235,16 @@ def graded_findings(
     """
     spine = grade_spine(bodies)
     model = calibration()
-    findings = [
-        VertebraFinding(one, model.probability(one), density)
-        for one, density in zip(spine, densities, strict=True)
-    ]
-    return findings, model.patient_probability(spine)
+    said = scores or {}
+    counts = bool(said) and model.takes(networks_here())
+    both = {label: score.both for label, score in said.items()} if counts else {}
+    findings = []
+    for one, density in zip(spine, densities, strict=True):
+        label = one.body.label
+        score, used = said.get(label, NetworkScore()), both.get(label)
+        sure = model.probability(one, used)
+        findings.append(VertebraFinding(one, sure, density, score, used is not None))
+    return findings, model.patient_probability(spine, both)
 
 
 def _check(scan: Volume, segmentation: Volume) -> None:

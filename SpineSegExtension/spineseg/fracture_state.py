@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from spineseg.errors import InputError
 from spineseg.fracture import Fractures, VertebraFinding, graded_findings, notes_on
+from spineseg.fracture_networks import NetworkScore
 from spineseg.measure.bone_density import BoneDensity
 from spineseg.measure.vertebra_body import VertebraBody
 from spineseg.volume import Volume
@@ -48,6 +49,8 @@ class FractureState:
         As in `spineseg.fracture.Fractures`.
     moved : frozenset of int
         Labels of vertebrae whose points are a user's.
+    scores : mapping of int to NetworkScore
+        By label: what the networks say, which stays as it is when points are moved.
     """
 
     bodies: tuple[VertebraBody, ...]
@@ -59,6 +62,7 @@ class FractureState:
     timings: Mapping[str, float] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     moved: frozenset[int] = frozenset()
+    scores: Mapping[int, NetworkScore] = field(default_factory=dict)
 
     @classmethod
     def of(cls, found: Fractures) -> FractureState:
@@ -73,6 +77,7 @@ class FractureState:
             dict(found.settings),
             dict(found.timings),
             tuple(found.models),
+            scores={f.graded.body.label: f.score for f in found.findings if f.score.known},
         )
 
     @classmethod
@@ -94,8 +99,9 @@ class FractureState:
                 dict(content["settings"]),
                 dict(content["timings"]),
                 tuple(content["models"]),
+                scores={int(k): NetworkScore(*v) for k, v in content.get("scores", {}).items()},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 "The measurements of the vertebrae are damaged, or of another version.",
                 "Search for fractures again.",
@@ -116,6 +122,7 @@ class FractureState:
             "settings": dict(self.settings),
             "timings": dict(self.timings),
             "models": list(self.models),
+            "scores": {str(label): [s.voxels, s.vae] for label, s in self.scores.items()},
         }
 
     def with_points(self, moved: Mapping[int, Floats]) -> FractureState:
@@ -133,7 +140,7 @@ class FractureState:
 
     def findings(self) -> tuple[list[VertebraFinding], float | None]:
         """Return the graded vertebrae, and how probable it is that the patient has a fracture."""
-        findings, probability = graded_findings(self.bodies, self.densities)
+        findings, probability = graded_findings(self.bodies, self.densities, self.scores)
         return [self._told(finding) for finding in findings], probability
 
     def fractures(self, segmentation: Volume) -> Fractures:

@@ -64,7 +64,7 @@ def run_fracture(job: FractureJob, progress: Progress) -> FractureDone:
             warnings=[*made.warnings, *found.warnings],
             settings=dict(made.settings),
             timings={**made.timings, **found.timings},
-            models=made.models,
+            models=(*made.models, *found.models),
         )
 
     def save(found: fracture.Fractures, *rest: Any, **more: Any) -> Path:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from spineseg.networks.fracture_voxels import FractureVoxelNetwork
+from spineseg.networks.spine_vae import SpineVaeNetwork
+from spineseg.training.fracture_export import export_vae, export_voxels
 from spineseg.training.fracture_pool import PoolItem, PoolVertebra, save_item
+from spineseg.training.fracture_voxels import PLANS as VOXEL_PLANS
+from spineseg.training.fracture_voxels import VoxelTraining
+from spineseg.training.spine_vae import KINDS, VaeTraining
+from spineseg.training.spine_vae import PLANS as VAE_PLANS
+from spineseg.training.spine_vae_samples import boxes_of
 
 LEVELS = (("T11", 18, 0), ("T12", 19, 0), ("L1", 20, 3), ("L2", 21, 0))
 AFFINE = np.diag([1.0, 1.0, 1.0, 1.0])
@@ -35,4 +45,16 @@ def tiny_pool(folder: Path, patients: int = 2) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for n in range(patients):
         save_item(tiny_item(n), folder / f"patient{n:04d}")
+    return folder
+
+
+def tiny_models(folder: Path) -> Path:
+    """Write small networks that learned nothing, with their cards."""
+    torch.manual_seed(0)
+    voxels = VoxelTraining(plan=replace(VOXEL_PLANS["small"], widths=(4,) * 8, joined=4))
+    network = FractureVoxelNetwork(**voxels.chosen.architecture("3d")["params"])
+    export_voxels(network.state_dict(), voxels, 1, 0, [], folder)
+    vae = VaeTraining(plan=replace(VAE_PLANS["small"], widths=(2, 4, 4, 4)))
+    other = SpineVaeNetwork(**vae.chosen.architecture(KINDS[vae.kind])["params"])
+    export_vae(other.state_dict(), vae, boxes_of(tiny_item(), 0), 1, 0, [], folder)
     return folder

@@ -21,10 +21,18 @@ from scipy import optimize
 import spineseg
 
 from ..atomic import atomic_path
+from ..fracture_networks import VAE, VOXELS, networks_here
 from ..manifest import now
-from ..measure.fracture_probability import FEATURES, FILE, PATIENT_FEATURES, patient_features
+from ..measure.fracture_probability import (
+    FEATURES,
+    FILE,
+    NETWORKS,
+    PATIENT_FEATURES,
+    logit_of,
+    patient_features,
+)
 from .fracture_scenes import FIRST_SEED
-from .fractures import COLUMNS, MASKS, evaluate_fractures
+from .fractures import COLUMNS, MASKS, Networks, evaluate_fractures
 from .resultfile import ResultFile
 
 __all__ = ["fit", "logistic_fit"]
@@ -60,14 +68,16 @@ def logistic_fit(features: Floats, ill: NDArray[np.bool_], ridge: float = RIDGE)
     return np.append(found[0], found[1:] / spread)
 
 
-def fit(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def fit(rows: Sequence[Mapping[str, str]], names: Sequence[str] = FEATURES) -> dict[str, Any]:
     """Return both models by feature and the operating point, from rows of `evaluate_fractures`.
+
+    ``names`` are the features of a vertebra: with `NETWORKS`, those of the combination.
 
     The patients' model and the operating point rest on logits that vertebrae get from models of
     the other patients, so that they do not trust them too much.
     """
     bones = [row for row in rows if row["kind"] == "vertebra" and row["evaluable"] == "1"]
-    x = np.array([[float(row[name]) for name in FEATURES] for row in bones])
+    x = np.array([_evidence(row, names) for row in bones])
     ill = np.array([int(row["grade_true"]) >= 1 for row in bones])
     weights = logistic_fit(x, ill)
     cases = sorted({row["case"] for row in bones})
@@ -84,11 +94,27 @@ def fit(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     second = logistic_fit(y, any_ill)
     least = float(np.quantile(logit[ill], 1.0 - SENSITIVITY))
     return {
-        "vertebra": _named(weights, FEATURES),
+        "vertebra": _named(weights, names),
         "patient": _named(second, PATIENT_FEATURES),
         "operating_point": round(float(1.0 / (1.0 + np.exp(-least))), 3),
         "specificity": round(float((logit < least)[~ill].mean()), 3),
     }
+
+
+def _evidence(row: Mapping[str, str], names: Sequence[str]) -> list[float]:
+    """Return the features of a row by name."""
+    said = json.loads(row["networks"] or "{}") if set(names) & set(NETWORKS) else {}
+    own = {"voxels": VOXELS, "vae": VAE}
+    return [
+        logit_of(said.get(own[name], 0.5)) if name in own else float(row[name]) for name in names
+    ]
+
+
+def combined(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Return the combination of rules and networks, in the form of the file."""
+    made = fit(rows, (*FEATURES, *NETWORKS))
+    kept = ("vertebra", "patient", "operating_point")
+    return {**{name: made[name] for name in kept}, "networks": networks_here()}
 
 
 def _named(weights: Floats, names: Sequence[str]) -> dict[str, float]:
@@ -136,12 +162,19 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "-o", type=Path, required=True, help="CSV file for the rows; taken up again"
     )
+    parser.add_argument("--networks", action="store_true", help="fit the combination, too")
     parser.add_argument("--to", type=Path, default=Path(spineseg.__file__).parent / FILE)
     asked = parser.parse_args(arguments)
     numbers = chosen(asked.numbers)
-    evaluate_fractures(asked.o, seed=FIRST_SEED, numbers=numbers, resume=asked.o.exists())
+    evaluate_fractures(
+        asked.o, seed=FIRST_SEED, numbers=numbers, resume=asked.o.exists(),
+        networks=Networks(groups=False) if asked.networks else None,
+    )  # fmt: skip
     rows = ResultFile(asked.o, COLUMNS, resume=True).rows
-    write(fit(rows), how(rows, asked.numbers), asked.to)
+    models = fit(rows)
+    if asked.networks:
+        models["combination"] = combined(rows)
+    write(models, how(rows, asked.numbers), asked.to)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How well fractures are found and graded, on patients whose fractures are known.
 
-The truth is a digital patient's: Genant's grade of the loss that was drawn. A vertebra that the
+The truth is a digital patient's, Genant's grade of the loss that was drawn, or what readers said of
+published scans. A vertebra that the
 method calls not evaluable, or does not find, counts as grade 0 with a probability of 0. Found are
 those that the report shows: graded, or as probable as the operating point.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CancelledError, InputError, SpineSegError
-from ..labels import VERTEBRAE
+from ..fracture_networks import VAE, VOXELS, networks_here
+from ..labels import by_verse
 from ..measure.fracture_probability import FEATURES, calibration, features_of
 from ..measure.genant import grade_spine
-from ..measure.vertebra_body import measure_bodies
-from ..phantom.settings import Fracture, Mimic, PhantomSettings
+from ..measure.vertebra_body import VertebraBody, measure_bodies
 from ..progress import Progress
 from ..volume import Volume
-from .fracture_scenes import HELD_OUT, FractureScene, disturbed, drawn_labels, fracture_scene
+from .fracture_cases import Patient, Scene, find_patients, whole_levels
+from .fracture_networks import (
+    TABLE_COLUMNS,
+    largest_groups,
+    network_table,
+    score_patient,
+    table_path,
+    true_centres,
+)
+from .fracture_scenes import HELD_OUT, disturbed
 from .resultfile import FAILED, ResultFile, fingerprint, summary_path, write_csv
 
 __all__ = [
@@ -41,9 +51,11 @@ PATIENT = "patient"
 COLUMNS = (
     "case", "kind", "method", "settings", "masks", "level", "mimic", "grade_true", "type_true",
     "grade", "type", "probability", "suspect", "evaluable", "problem", *FEATURES,
-    "mimics_named", "error",
+    "mimics_named", "by_rules", "networks", "voxel_groups", "error",
 )  # fmt: skip
-"""Of the table. ``kind`` is vertebra, patient (grade_true: the highest) or failed."""
+"""Of the table. ``kind`` is vertebra, patient (grade_true: the highest) or failed; ``by_rules`` is
+the probability without the networks, ``networks`` has each network's score, ``voxel_groups`` a
+patient's largest group by threshold, both as JSON."""
 SUMMARY_COLUMNS = (
     "method", "settings", "group", "patients", "vertebrae", "fractured", "evaluable_percent", "auc",
     "patient_auc", "exact_percent", "exact_fractured_percent", "type_percent", "kappa",
@@ -62,10 +74,32 @@ class FractureEvaluation:
     notes : list of str
     summary : list of dict
         Rows of FILE.summary.csv, one for each kind of mask.
+    networks : list of dict
+        Rows of FILE.networks.csv: the rules and each network beside each other.
     """
 
     notes: list[str]
     summary: list[dict[str, Any]]
+    networks: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Which networks are asked, too.
+
+    Attributes
+    ----------
+    models : str or None
+        Their folder, if not the package's own.
+    others : mapping of str to str
+        Further Spine-VAEs by name, such as the paper's baselines, each with its folder of models.
+    groups : bool
+        Whether voxels are mapped along the whole spine, too, for the patients' curve (slow).
+    """
+
+    models: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
+    groups: bool = True
 
 
 def evaluate_fractures(
@@ -77,6 +111,7 @@ def evaluate_fractures(
     seed: int = HELD_OUT,
     numbers: Sequence[int] = (),
     masks: Sequence[str] = MASKS,
+    networks: Networks | None = None,
     resume: bool = False,
 ) -> FractureEvaluation:
     """Grade the vertebrae of digital patients and compare with what was drawn.
@@ -86,7 +121,7 @@ def evaluate_fractures(
     output : Path or str
         CSV file; FILE.summary.csv and FILE.reliability.csv are written beside it.
     folder : Path or str, optional
-        With folders that ``spineseg phantom`` wrote.
+        With folders that ``spineseg phantom`` wrote, or of VerSe or xVertSeg with its grades.
     progress : Progress, optional
     phantoms : int
         Instead of a folder: how many patients to draw.
@@ -96,6 +131,8 @@ def evaluate_fractures(
         Which of the row that begins with `seed`, instead of the first ``phantoms``.
     masks : sequence of str
         Of `MASKS`.
+    networks : Networks, optional
+        Ask these networks, too, and write FILE.networks.csv; then CTs are rendered.
     resume : bool
         Keep the file's rows, and skip the patients that are in it.
 
@@ -109,10 +146,13 @@ def evaluate_fractures(
     unknown = set(masks) - set(MASKS)
     if unknown:
         raise InputError(f"There are no {unknown.pop()} masks.", f"Choose of: {', '.join(MASKS)}.")
-    print_ = fingerprint({"masks": list(masks), **calibration().made}, ())
+    asked: dict[str, Any] = {"masks": list(masks), **calibration().made}
+    if networks is not None:
+        asked["networks"] = [networks_here(f) for f in (networks.models, *networks.others.values())]
+    print_ = fingerprint(asked, ())
     file = ResultFile(Path(output), COLUMNS, resume)
     notes = []
-    cases = _cases(folder, numbers or range(phantoms), seed)
+    cases = find_patients(folder, numbers or range(phantoms), seed, networks is not None)
     for number, (scene, read) in enumerate(cases):
         progress("evaluate", number / len(cases), scene.name)
         if file.done(scene.name, METHOD, print_):
@@ -120,7 +160,7 @@ def evaluate_fractures(
             continue
         try:
             truth = read()
-            rows = [r for name in masks for r in patient_rows(scene, truth, name)]
+            rows = [r for name in masks for r in patient_rows(scene, truth, name, networks)]
         except CancelledError:
             raise
         except SpineSegError as error:
@@ -134,89 +174,85 @@ def evaluate_fractures(
     write_csv(summary_path(Path(output)), SUMMARY_COLUMNS, lines)
     curves = [{"masks": name, **bin_} for name in masks for bin_ in reliability(kept, name)]
     write_csv(_reliability_path(Path(output)), ("masks", "from", "to", "n", "said", "true"), curves)
+    table = network_table(kept, masks) if networks is not None else []
+    if table:
+        write_csv(table_path(Path(output)), TABLE_COLUMNS, table)
     progress("evaluate", 1.0)
-    return FractureEvaluation(notes, lines)
+    return FractureEvaluation(notes, lines, table)
 
 
 def _reliability_path(path: Path) -> Path:
     return path.with_name(f"{path.name.removesuffix('.csv')}.reliability.csv")
 
 
-def _cases(
-    folder: Path | str | None, numbers: Sequence[int], seed: int
-) -> list[tuple[FractureScene, Any]]:
-    """Return patients, each with a function that gives its true label map."""
-    if (folder is None) == (not numbers):
-        raise InputError(
-            "Either a folder or a number of digital patients is needed.",
-            "Give FOLDER, or --phantoms N.",
-        )
-    if folder is None:
-        scenes = [fracture_scene(n, seed) for n in numbers]
-        return [(scene, lambda scene=scene: drawn_labels(scene)) for scene in scenes]
-    found = sorted(Path(folder).glob("**/answers.json"))
-    if not found:
-        raise InputError(
-            f"There is no digital patient in {folder}.",
-            "Make some with: spineseg phantom -o FOLDER/NAME --fracture L1:wedge:0.4.",
-        )
-    return [(_written(path), lambda path=path: _read(path)) for path in found]
-
-
-def _written(path: Path) -> FractureScene:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    given = content["settings"]
-    settings = PhantomSettings(
-        fractures=tuple(Fracture(**one) for one in given["fractures"]),
-        mimics=tuple(Mimic(**one) for one in given.get("mimics", ())),
-        levels=tuple(given["levels"]),
-    )
-    return FractureScene(path.parent.name, settings, int(content["seed"]))
-
-
-def _read(path: Path) -> Volume:
-    from ..io.images import read_volume
-
-    return read_volume(path.with_name("vertebrae.nii.gz")).astype(np.uint8)
-
-
-def patient_rows(scene: FractureScene, truth: Volume, masks: str) -> Iterator[dict[str, Any]]:
+def patient_rows(
+    scene: Scene, patient: Patient, masks: str, networks: Networks | None = None
+) -> Iterator[dict[str, Any]]:
     """Grade a patient and yield its rows: one for each whole vertebra in view, and its own."""
-    labels = truth
+    truth = labels = patient.labels
     if masks == "disturbed":
         labels = disturbed(truth, np.random.default_rng([scene.seed, 42]))
-    spine = grade_spine(measure_bodies(labels))
+    bodies = measure_bodies(labels)
+    scores, groups = _asked(scene, patient, labels, bodies, networks, masks == MASKS[0])
+    spine = grade_spine(bodies)
     found = {one.body.name: one for one in spine}
     model = calibration()
+    used: dict[int, tuple[float, float] | None] = {}
+    if networks is not None and model.takes(networks_here(networks.models)):
+        used = {n: (s, scores[VAE][n]) for n, s in scores[VOXELS].items() if n in scores[VAE]}
     highest = 0
-    for level in _whole(truth):
-        grade, kind = scene.truth(level)
+    for level in whole_levels(truth):
+        known = scene.truth(level)
+        if known is None:
+            continue
+        grade, kind = known
         highest = max(highest, grade)
         row: dict[str, Any] = {
             "kind": "vertebra", "masks": masks, "level": level, "mimic": scene.mimic(level),
             "grade_true": grade, "type_true": kind, "evaluable": 0,
         }  # fmt: skip
+        own = {name: round(s[n], 5) for name, s in scores.items() for n in s if _name(n) == level}
+        row["networks"] = json.dumps(own) if own else ""
         one = found.get(level)
         if one is None or one.loss is None:
             row["problem"] = "not found" if one is None else one.problem
         else:
             row.update(features_of(one))
             row.update(grade=one.grade, type=one.kind, evaluable=1)
-            sure = model.probability(one) or 0.0
-            row.update(probability=sure, mimics_named=", ".join(one.mimics))
-            row["suspect"] = int(bool(one.grade) or sure >= model.operating_point)
+            both = used.get(one.body.label)
+            sure = model.probability(one, both) or 0.0
+            row.update(probability=sure, by_rules=model.probability(one))
+            row["mimics_named"] = ", ".join(one.mimics)
+            row["suspect"] = int(bool(one.grade) or sure >= model.least(both))
         yield row
     yield {
         "kind": PATIENT, "masks": masks, "grade_true": highest,
-        "probability": model.patient_probability(spine),
+        "probability": model.patient_probability(spine, used), "voxel_groups": groups,
     }  # fmt: skip
 
 
-def _whole(truth: Volume) -> list[str]:
-    """Return the thoracic and lumbar levels whose mask does not touch the top or the bottom."""
-    edge = {int(v) for end in (0, -1) for v in np.unique(truth.array[end])}
-    present = {int(v) for v in np.unique(truth.array)} - edge
-    return [v.name for v in VERTEBRAE if v.verse in present and v.name[0] != "C"]
+def _asked(
+    scene: Scene,
+    patient: Patient,
+    labels: Volume,
+    bodies: Sequence[VertebraBody],
+    networks: Networks | None,
+    first: bool,
+) -> tuple[dict[str, dict[int, float]], str]:
+    """Return the networks' scores by label, and the largest groups of voxels as JSON."""
+    if networks is None or patient.scan is None:
+        return {}, ""
+    centres = {} if patient.bodies is None else true_centres(patient.labels, patient.bodies)
+    rng = np.random.default_rng([scene.seed, 46])
+    models = networks.models
+    scores = score_patient(patient.scan, labels, bodies, centres, rng, models, networks.others)
+    if not (first and networks.groups and centres and VOXELS in networks_here(models)):
+        return scores, ""
+    return scores, json.dumps(largest_groups(patient.scan, list(centres.values()), models))
+
+
+def _name(label: int) -> str:
+    return by_verse(label).name
 
 
 # -- figures --------------------------------------------------------------------------------------

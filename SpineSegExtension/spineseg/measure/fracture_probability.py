@@ -21,17 +21,47 @@ from numpy.typing import NDArray
 from spineseg.measure.genant import Graded, loss_of
 
 __all__ = [
-    "FEATURES", "PATIENT_FEATURES", "Calibration", "calibration", "features_of", "patient_features",
+    "FEATURES", "NETWORKS", "PATIENT_FEATURES", "Calibration", "Combination", "calibration",
+    "features_of", "logit_of", "patient_features",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
+Score = tuple[float, float] | None
 
 FEATURES = ("loss", "by_own", "by_neighbours", "by_level", "hollow", "node", "named")
 """Evidence of one vertebra: the loss that gives the grade; that by each reference; how much more
 is lost in the middle than at the rims; the deepest node, cm; and whether a mimic was named."""
 PATIENT_FEATURES = ("highest", "expected")
 """Of a patient: the highest logit, and the sum of the probabilities."""
+NETWORKS = ("voxels", "vae")
+"""What the combination knows besides: the logits of the voxel classifier and of Spine-VAE."""
 FILE = "resources/fracture_calibration.json"
+
+
+@dataclass(frozen=True)
+class Combination:
+    """The same two models with the networks' scores among the evidence.
+
+    Attributes
+    ----------
+    vertebra : mapping of str to float
+        By `FEATURES` and `NETWORKS`, and "intercept".
+    patient : mapping of str to float
+    operating_point : float
+    networks : mapping of str to str
+        SHA-256 of the weights whose scores it was fitted on: with others it says nothing.
+    """
+
+    vertebra: Mapping[str, float]
+    patient: Mapping[str, float]
+    operating_point: float
+    networks: Mapping[str, str]
+
+    def logit(self, graded: Graded, voxels: float, vae: float) -> float:
+        """Return the logit of a vertebra that is evaluable, from its networks' scores too."""
+        found = {**features_of(graded), "voxels": logit_of(voxels), "vae": logit_of(vae)}
+        weights = self.vertebra
+        return weights["intercept"] + sum(weights[n] * found[n] for n in (*FEATURES, *NETWORKS))
 
 
 @dataclass(frozen=True)
@@ -46,31 +76,66 @@ class Calibration:
         How, when and on what they were fitted.
     operating_point : float
         From this probability on a vertebra is a suspect: chosen for a sensitivity that `made` says.
+    combination : Combination or None
+        Where the networks were found to add to the rules.
     """
 
     vertebra: Mapping[str, float]
     patient: Mapping[str, float]
     made: Mapping[str, Any]
     operating_point: float = 0.5
+    combination: Combination | None = None
+
+    def takes(self, networks: Mapping[str, str]) -> bool:
+        """Whether the combination was fitted on just these networks (SHA-256 by name)."""
+        return self.combination is not None and dict(self.combination.networks) == dict(networks)
 
     def logit(self, features: Mapping[str, float]) -> float:
-        """Return a vertebra's log odds."""
+        """Return a vertebra's log odds by the rules alone."""
         return self.vertebra["intercept"] + sum(self.vertebra[n] * features[n] for n in FEATURES)
 
-    def probability(self, graded: Graded) -> float | None:
-        """Return how probable it is that a vertebra is fractured; None where not evaluable."""
+    def probability(self, graded: Graded, score: Score = None) -> float | None:
+        """Return how probable it is that a vertebra is fractured; None where not evaluable.
+
+        ``score`` has what the voxel classifier and Spine-VAE say, 0 to 1, where they may count.
+        """
         if graded.loss is None:
             return None
-        return _logistic(self.logit(features_of(graded)))
+        return _logistic(self._of_one(graded, score))
 
-    def patient_probability(self, spine: Sequence[Graded]) -> float | None:
-        """Return how probable any fracture is; None where no vertebra is evaluable."""
-        logits = [self.logit(features_of(one)) for one in spine if one.loss is not None]
-        if not logits:
+    def _of_one(self, graded: Graded, score: Score) -> float:
+        if score is None or self.combination is None:
+            return self.logit(features_of(graded))
+        return self.combination.logit(graded, *score)
+
+    def patient_probability(
+        self, spine: Sequence[Graded], scores: Mapping[int, Score] | None = None
+    ) -> float | None:
+        """Return how probable any fracture is; None where no vertebra is evaluable.
+
+        ``scores`` as of `probability`, by label.
+        """
+        own = scores or {}
+        seen = [one for one in spine if one.loss is not None]
+        if not seen:
             return None
-        found = patient_features(logits)
-        total = sum(self.patient[n] * found[n] for n in PATIENT_FEATURES)
-        return _logistic(self.patient["intercept"] + total)
+        found = patient_features([self._of_one(one, own.get(one.body.label)) for one in seen])
+        combined = self.combination is not None and any(v is not None for v in own.values())
+        weights = self.combination.patient if combined and self.combination else self.patient
+        total = sum(weights[n] * found[n] for n in PATIENT_FEATURES)
+        return _logistic(weights["intercept"] + total)
+
+    def least(self, score: Score = None) -> float:
+        """Return the probability from which on a vertebra is a suspect."""
+        if score is None or self.combination is None:
+            return self.operating_point
+        return self.combination.operating_point
+
+
+def logit_of(score: float) -> float:
+    """Return the logit of a score from 0 to 1, within ±4.6."""
+    sure = min(max(score, 0.01), 0.99)
+    return float(np.log(sure / (1.0 - sure)))
 
 
 def _logistic(logit: float) -> float:
@@ -106,6 +171,11 @@ def patient_features(logits: Sequence[float]) -> dict[str, float]:
 def calibration() -> Calibration:
     """Return the calibration that ships."""
     content = json.loads(resources.files("spineseg").joinpath(FILE).read_text(encoding="utf-8"))
+    own = content.get("combination")
     return Calibration(
-        content["vertebra"], content["patient"], content["made"], content["operating_point"]
+        content["vertebra"],
+        content["patient"],
+        content["made"],
+        content["operating_point"],
+        None if own is None else Combination(**own),
     )

@@ -251,7 +251,7 @@ def spine_vae(
         )
     network, device = load(settings.models, settings.device)
     scan = finite_scan(scan)
-    grids = box_grids([centre for _, centre in vertebrae])
+    grids = box_grids(np.array([centre for _, centre in vertebrae], dtype=float))
     findings = []
     for n, ((label, _), grid) in enumerate(zip(vertebrae, grids, strict=True)):
         progress("vae", n / len(vertebrae), f"vertebra {n + 1} of {len(vertebrae)}")

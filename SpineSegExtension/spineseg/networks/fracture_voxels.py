@@ -68,7 +68,8 @@ class FractureVoxelNetwork(nn.Module):
         self._pool = (_STEP, _STEP, 1 if flat else _STEP)
         side = {"1slice": 0, "5slices": 2}.get(variant, _LAYERS)
         self._fine = (_LAYERS, _LAYERS, side)
-        self.reach = tuple(n * p for n, p in zip(self._fine, self._pool, strict=True))
+        k, j, i = (n * p for n, p in zip(self._fine, self._pool, strict=True))
+        self.reach = (k, j, i)
         self.normal = _pathway(widths, variant)
         self.coarse = _pathway(widths, variant)
         layers: list[nn.Module] = []
