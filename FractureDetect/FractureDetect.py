@@ -6,7 +6,7 @@ from pathlib import Path
 import qt
 import slicer
 import vtk
-from FractureDetectLib.Logic import FractureLogic
+from FractureDetectLib.Logic import MODULE, FractureLogic
 from FractureDetectLib.Parameters import FractureDetectParameterNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -18,6 +18,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 from SpineSegMRML.panel import Application, Binding, Panel, forgetNode
+from SpineSegMRML.stale import FreshLine
 
 from SpineSegExtension import ensureDependencies
 
@@ -68,6 +69,7 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self.ui = None
         self.panel = None
+        self.fresh = None
         self._parameterNode = None
         self._binding = None
         self._shown = None
@@ -94,6 +96,9 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _("Search"),
             self._update,
         )
+        self.fresh = FreshLine(
+            self.ui, slicer.mrmlScene, MODULE, self._segmentation, self.onRefreshButton
+        )
         self.ui.applyButton.clicked.connect(self.onApplyButton)
         self.ui.tableView.connect("selectionChanged()", self.onSelectionChanged)
         self.ui.asFoundButton.clicked.connect(
@@ -112,6 +117,7 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.logic:
             self.logic.close()
         if self.panel:
+            self.fresh.close()
             self.panel.close()
         self.setParameterNode(None)
         self.removeObservers()
@@ -119,6 +125,7 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         self.initializeParameterNode()
+        self.fresh.verify()
 
     def exit(self):
         # A run goes on while another module is open, and needs its parameters.
@@ -171,6 +178,7 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if node is None:
             toolTip = _("Segment the vertebrae of this CT, then measure and grade them.")
         self.panel.offer(self.ui.applyButton, reason, toolTip)
+        self.fresh.update()
         self._updateButtons()
         self._updateShown()
 
@@ -242,6 +250,14 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ),
             take,
         )
+
+    def _segmentation(self):
+        return self._parameterNode.segmentation if self._parameterNode else None
+
+    def onRefreshButton(self):
+        """Search an edited segmentation again."""
+        if not self.logic.running:
+            self.ui.applyButton.click()  # nothing where it can't be pressed
 
     def _keeps(self, segmentationNode):
         """Ask whether points that a user has moved stay, if there are any."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from spineseg import fracture, labels, registry
 from spineseg.errors import CancelledError, InputError
-from SpineSegMRML import segmentations, tables, volumes
+from SpineSegMRML import segmentations, stale, tables, volumes
 from SpineSegMRML.choices import AUTOMATIC, deviceSettings
 from SpineSegMRML.fracturejobs import FracturesFound, fracturesInChild
 from SpineSegMRML.i18n import tr as _
@@ -24,8 +24,9 @@ from FractureDetectLib.Findings import COLUMNS, FractureOutcome, rowsOf
 from FractureDetectLib.Record import FOUND, SCAN_ROLE, Record, recordOf
 from FractureDetectLib.Steps import Snapshot, Steps, snapshotOf
 
-__all__ = ["TABLE_ROLE", "FractureLogic"]
+__all__ = ["MODULE", "TABLE_ROLE", "FractureLogic"]
 
+MODULE = "FractureDetect"
 TABLE_ROLE = "SpineSegFractures"
 """Role of a segmentation's reference to its table."""
 
@@ -174,6 +175,7 @@ class FractureLogic:
             sixes = {n: kept.get(n, six) for n, six in record.sixes().items()}
             self._setPoints(node, sixes)
             outcome = self._refresh(node)
+            stale.madeFrom(outcome.tableNode, node, MODULE)
         if before.found is not None:
             self._steps.add(before)
         self._steps.settle(node)

@@ -297,6 +297,20 @@ def test_a_scene_that_is_loaded_goes_on_where_it_was(panel, nodes, scene, tmp_pa
     assert "L3 (grade" not in panel.ui.statusLabel.text
 
 
+def test_an_edited_segmentation_is_searched_again_with_one_press(panel, nodes, slicerApp):
+    ui = panel.ui
+    ui.applyButton.click()
+    assert not ui.staleLabel.visible
+    nodes[1].GetSegmentation().RemoveSegment("T10")
+    assert ui.staleLabel.text == "Edited since; out of date: ct fractures."
+    assert ui.staleLabel.visible
+    ui.refreshButton.click()
+    assert not ui.staleLabel.visible
+    levels = {shown(panel, row, 0) for row in range(view(panel).model().rowCount())}
+    assert "T10" not in levels
+    assert [node.GetName() for node in Points.listsOf(nodes[1]).values()][0] == "T11"
+
+
 def test_reloading_and_the_modules_own_test(panel, nodes, slicerApp):
     panel.ui.applyButton.click()
     slicer.util.reloadScriptedModule(NAME)
