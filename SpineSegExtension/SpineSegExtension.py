@@ -1,5 +1,8 @@
 """The extension's home module: is everything there to work with, and where to begin."""
 
+import html
+from pathlib import Path
+
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -8,8 +11,18 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
 from spineseg.errors import SpineSegError
-from SpineSegMRML import dependencies
+from SpineSegMRML import casefolder, dependencies, guide, samples, stale
+
+# Translated when they are shown.
+STEP_TITLES = {
+    guide.OPEN: lambda: _("Open"),
+    guide.SEGMENT: lambda: _("Segment or translate"),
+    guide.CORRECT: lambda: _("Correct"),
+    guide.MEASURE: lambda: _("Measure"),
+    guide.EXPORT: lambda: _("Export"),
+}
 
 
 class SpineSegExtension(ScriptedLoadableModule):
@@ -22,8 +35,8 @@ class SpineSegExtension(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["The SpineSegExtension contributors"]
         self.parent.helpText = _(
-            "The home of the spine modules: checks that all they need is installed, and opens "
-            "them. Not a medical device."
+            "The home of the spine modules: leads one case from the scan to the exported folder, "
+            "and checks that all they need is installed. Not a medical device."
         )
         self.parent.helpText += self.getDefaultModuleDocumentationLink()
         self.parent.acknowledgementText = _(
@@ -61,8 +74,13 @@ def ensureDependencies(packages=dependencies.PACKAGES):
     return True
 
 
-class SpineSegExtensionWidget(ScriptedLoadableModuleWidget):
+class SpineSegExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.ui = None
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -71,24 +89,74 @@ class SpineSegExtensionWidget(ScriptedLoadableModuleWidget):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.ui.installButton.clicked.connect(self.onInstallButton)
-        self.ui.segmentButton.clicked.connect(self.onSegmentButton)
-        self.ui.translateButton.clicked.connect(self.onTranslateButton)
-        self.ui.cobbButton.clicked.connect(self.onCobbButton)
-        self.ui.fractureButton.clicked.connect(self.onFractureButton)
+        self.ui.openButton.clicked.connect(self.onOpenButton)
+        self.ui.sampleButton.clicked.connect(lambda: self._attempt(self._sample))
+        self.ui.segmentButton.clicked.connect(lambda: self._go("VertebraSegment"))
+        self.ui.translateButton.clicked.connect(lambda: self._go("CycleGANTranslate"))
+        self.ui.correctButton.clicked.connect(self.onCorrectButton)
+        self.ui.cobbButton.clicked.connect(lambda: self._go("CobbAngle"))
+        self.ui.fractureButton.clicked.connect(lambda: self._go("FractureDetect"))
+        self.ui.exportButton.clicked.connect(lambda: self._attempt(self._export))
+        self.ui.folderPathLineEdit.currentPathChanged.connect(lambda path: self.updateCase())
+        self.ui.scanSelector.connect(
+            "currentNodeChanged(vtkMRMLNode*)", lambda node: self.updateCase()
+        )
+        scene = slicer.mrmlScene
+        for event in (scene.EndCloseEvent, scene.EndImportEvent, scene.NodeRemovedEvent):
+            self.addObserver(scene, event, self.onSceneChanged)
         self.update()
+
+    def cleanup(self):
+        self.removeObservers()
+        self.ui = None
 
     def enter(self):
         self.update()
 
+    def onSceneChanged(self, caller, event):
+        if self.ui and self.parent.isEntered:
+            self.updateCase()
+
     def update(self):
-        """Show what is installed and whether the weights are sound."""
+        """Show where the case is, what is installed and whether the weights are sound."""
+        node = guide.segmentationOf(self.ui.scanSelector.currentNode())
+        if node is not None:
+            stale.verify(node)
+        self.updateCase()
+        self.updateEnvironment()
+
+    def updateCase(self):
+        """Show the steps of the chosen scan, the one to do now in bold."""
+        if not self.ui:
+            return
+        scan = self.ui.scanSelector.currentNode()
+        way = guide.steps(scan)
+        now = guide.current(way)
+        for number, step in enumerate(way, start=1):
+            sign = "✓" if step.done else "➜" if step is now else "○"
+            title = f"{sign} {number}. {STEP_TITLES[step.name]()}"
+            text = f"<b>{title}</b>" if step is now else title
+            label = getattr(self.ui, f"{step.name}Label")
+            label.text = f"{text}: {html.escape(step.text)}"
+        reason = casefolder.exportProblem(scan, self._folder())
+        self.ui.exportButton.enabled = not reason
+        self.ui.exportButton.toolTip = reason or _(
+            "Write label map, models, landmarks, tables and the scene (.mrb) into the folder."
+        )
+        # Films are measured, and scans graded, without a segmentation.
+        self.ui.correctButton.enabled = guide.segmentationOf(scan) is not None
+
+    def updateEnvironment(self):
+        """Show packages, graphics card and weights."""
         lines = []
         for name, version in dependencies.versions().items():
             lines.append(f"{name}: {version or _('not installed')}")
+        lines.append(_("Graphics card: {text}").format(text=dependencies.graphicsCard()))
         for name, sound, text in dependencies.weightsReport():
             state = _("sound") if sound else text
             lines.append(_("Weights {name}: {state}").format(name=name, state=state))
         self.ui.statusLabel.text = "\n".join(lines)
+        self.ui.statusLabel.toolTip = "\n".join(dependencies.weightsFacts())
         missing = dependencies.missing()
         self.ui.installButton.enabled = bool(missing)
         self.ui.installButton.toolTip = (
@@ -99,17 +167,45 @@ class SpineSegExtensionWidget(ScriptedLoadableModuleWidget):
         ensureDependencies()
         self.update()
 
-    def onSegmentButton(self):
-        slicer.util.selectModule("VertebraSegment")
+    def onOpenButton(self):
+        slicer.util.openAddDataDialog()
+        self.update()
 
-    def onTranslateButton(self):
-        slicer.util.selectModule("CycleGANTranslate")
+    def onCorrectButton(self):
+        scan = self.ui.scanSelector.currentNode()
+        widget = self._go("VertebraSegment", guide.segmentationOf(scan))
+        if widget is not None:
+            widget.correct.show()
 
-    def onCobbButton(self):
-        slicer.util.selectModule("CobbAngle")
+    def _go(self, name, segmentation=None):
+        """Open a module on the case; return its panel."""
+        scan = self.ui.scanSelector.currentNode()
+        slicer.util.selectModule(name)
+        widget = slicer.util.getModuleWidget(name)
+        guide.choose(getattr(widget, "_parameterNode", None), scan, segmentation)
+        return widget
 
-    def onFractureButton(self):
-        slicer.util.selectModule("FractureDetect")
+    def _folder(self):
+        return Path(self.ui.folderPathLineEdit.currentPath or "")
+
+    def _attempt(self, action):
+        """Do something of some seconds, and show what there is to say about it."""
+        try:
+            with slicer.util.WaitCursor():
+                text = "\n".join(action())
+        except SpineSegError as error:
+            text = str(error)
+        self.ui.messageLabel.text = text
+        self.updateCase()
+
+    def _sample(self):
+        node = samples.addDigitalPatient(slicer.mrmlScene)
+        self.ui.scanSelector.setCurrentNode(node)
+        slicer.util.setSliceViewerLayers(background=node, fit=True)
+        return [_("“{name}” is there; it is no real patient.").format(name=node.GetName())]
+
+    def _export(self):
+        return casefolder.writeCase(self.ui.scanSelector.currentNode(), self._folder())
 
 
 class SpineSegExtensionTest(ScriptedLoadableModuleTest):

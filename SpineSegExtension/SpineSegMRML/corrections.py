@@ -60,9 +60,7 @@ class CorrectionLogic:
             self._measure(segmentationNode, inputNode, old)
             done.append(_("Heights and volumes are those of the corrected vertebrae now."))
         how = stale.exportedModels(segmentationNode)
-        if how is not None and _("exported models") in stale.outOfDate(
-            segmentationNode, self.module
-        ):
+        if how is not None and stale.modelsOutOfDate(segmentationNode, self.module):
             told = (how[key] for key in ("folder", "format", "space", "which"))
             done += models.told(self.export(segmentationNode, inputNode, *told))
         return done or [_("Everything is up to date.")]

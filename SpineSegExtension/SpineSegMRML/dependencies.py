@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,10 +22,12 @@ __all__ = [
     "EXPORT_PACKAGES",
     "PACKAGES",
     "Package",
+    "graphicsCard",
     "install",
     "missing",
     "question",
     "versions",
+    "weightsFacts",
     "weightsReport",
 ]
 
@@ -154,3 +158,34 @@ def weightsReport() -> list[tuple[str, bool, str]]:
     needed = [name for method in registry.METHODS for name in method.models]
     absent = (False, _("not found; install the extension again"))
     return [(name, *found.get(name, absent)) for name in dict.fromkeys([*needed, *found])]
+
+
+def weightsFacts() -> list[str]:
+    """Return a line for each model: version, checksum, and the terms of what it learned from."""
+    from spineseg.weights import list_models
+
+    lines = []
+    for card in list_models():
+        terms = dict.fromkeys(str(row.get("terms", "")) for row in card.training_data)
+        text = _("{name} {version}, sha256 {sum}…, trained on data under: {terms}")
+        lines.append(
+            text.format(
+                name=card.name,
+                version=card.version,
+                sum=card.sha256[:12],
+                terms="; ".join(term for term in terms if term) or _("not stated"),
+            )
+        )
+    return lines
+
+
+def graphicsCard() -> str:
+    """Return what is known of the graphics card without importing torch, which takes seconds."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        if torch.cuda.is_available():
+            return str(torch.cuda.get_device_name(0))
+        return _("none that PyTorch can use; the processor computes")
+    if shutil.which("nvidia-smi"):
+        return _("an NVIDIA driver is there; looked at in the first run")
+    return _("no NVIDIA driver; the processor computes")

@@ -78,6 +78,10 @@ class CorrectSection:
         if self._selection is not None:
             self._selection.stop()
 
+    def show(self) -> None:
+        """Open the part of the panel with the brush."""
+        self._panel.ui.editCollapsibleButton.collapsed = False
+
     def close(self) -> None:
         """Touch the widgets no more."""
         self.leave()
