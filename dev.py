@@ -2,6 +2,7 @@
 """Everything a fresh machine needs, with Python and pip only.
 
     python3 dev.py demo [--input SCAN] [-o FOLDER]   segment a digital patient, or your own scan
+    python3 dev.py app [--port N] [--no-browser]     the browser app, on a digital patient
     python3 dev.py test [pytest's arguments]         ruff, mypy and every test
     python3 dev.py cmake [--check]                   rewrite the file lists of the CMakeLists.txt
 
@@ -36,6 +37,7 @@ DEPENDENCY, CANCELLED = 3, 6  # exit codes, as in spineseg.errors
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 GL_DEBIAN = ("libgl1", "libegl1", "libgl1-mesa-dri")
+CHROMIUM_DEBIAN = ("chromium", "chromium-driver")
 GL_PROBE = """
 import vtk
 window, renderer = vtk.vtkRenderWindow(), vtk.vtkRenderer()
@@ -288,24 +290,49 @@ def ensure_graphics() -> None:
     if stamp.get("graphics") == "work":
         return
     works = graphics_work()
-    debian = bool(shutil.which("apt-get")) and Path("/etc/debian_version").exists()
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    if not works and debian and root and stamp.get("graphics") != "tried":
-        say(f"installing system libraries for 3D pictures: {' '.join(GL_DEBIAN)}")
-        apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
-        quiet([*apt, "update"], timeout=300)
-        quiet([*apt, "install", "-y", "--no-install-recommends", *GL_DEBIAN], timeout=600)
+    if not works and stamp.get("graphics") != "tried":
+        apt_install(GL_DEBIAN, "system libraries for 3D pictures")
         works = graphics_work()
     if not works:
         say("no OpenGL here: the 3D picture of the report is replaced by projections")
         if sys.platform.startswith("linux"):
             line = (
                 "apt-get install " + " ".join(GL_DEBIAN)
-                if debian
+                if is_debian()
                 else ("dnf install mesa-libGL mesa-libEGL mesa-dri-drivers")
             )
-            say(f"for the 3D picture, run: {'' if root else 'sudo '}{line}")
-    write_stamp({**stamp, "graphics": "work" if works else "tried"})
+            say(f"for the 3D picture, run: {'' if is_root() else 'sudo '}{line}")
+    write_stamp({**read_stamp(), "graphics": "work" if works else "tried"})
+
+
+def is_debian() -> bool:
+    return bool(shutil.which("apt-get")) and Path("/etc/debian_version").exists()
+
+
+def is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def apt_install(packages: tuple[str, ...], what: str) -> None:
+    """Install packages of Debian where that is allowed; never fails."""
+    if not (is_debian() and is_root()):
+        return
+    say(f"installing {what}: {' '.join(packages)}")
+    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    quiet([*apt, "update"], timeout=300)
+    quiet([*apt, "install", "-y", "--no-install-recommends", *packages], timeout=600)
+
+
+def ensure_chromium() -> None:
+    """Install the browser that the app is tested in, where allowed; else name it. Never fails."""
+    stamp = read_stamp()
+    if all(map(shutil.which, ("chromium", "chromedriver"))) or stamp.get("chromium") == "tried":
+        return
+    apt_install(CHROMIUM_DEBIAN, "the browser for the tests of the app")
+    if not shutil.which("chromedriver"):
+        say(f"no Chromium here (on Debian: apt-get install {' '.join(CHROMIUM_DEBIAN)}):")
+        say("the tests of the browser app are skipped")
+    write_stamp({**stamp, "chromium": "tried"})
 
 
 # --- commands -------------------------------------------------------------------------------
@@ -336,10 +363,19 @@ def demo(scan: str | None, folder: str | None) -> int:
     return 0
 
 
+def app(arguments: list[str]) -> int:
+    """Serve the browser app until Ctrl-C."""
+    python = str(ensure_environment({"app"}))
+    ensure_graphics()
+    code = run([python, "-m", "spineseg", "app", *arguments])
+    return 0 if code == CANCELLED else code  # Ctrl-C is how it is ended
+
+
 def test(arguments: list[str]) -> int:
     """Run ruff, mypy and pytest; pytest comes last, so that its summary is the last line."""
     python = str(ensure_environment({"test"}))
     ensure_graphics()
+    ensure_chromium()
     failed = []
     for name, command in (("ruff", ["ruff", "check", "."]), ("mypy", ["mypy", "--strict"])):
         say(name)
@@ -420,15 +456,18 @@ def main() -> int:
     one = commands.add_parser("demo", help="segment a digital patient, or your own scan")
     one.add_argument("--input", metavar="SCAN", help="a scan: a file or a DICOM folder")
     one.add_argument("-o", "--output", metavar="FOLDER", help="default: demo, beside dev.py")
+    commands.add_parser("app", help="the browser app", add_help=False)
     commands.add_parser("test", help="ruff, mypy and every test", add_help=False)
     two = commands.add_parser("cmake", help="rewrite the file lists of the CMakeLists.txt")
     two.add_argument("--check", action="store_true", help="change nothing, only tell")
     arguments, others = parser.parse_known_args()
-    if others and arguments.command != "test":
+    if others and arguments.command not in ("app", "test"):
         parser.error(f"unknown: {' '.join(others)}")
     try:
         if arguments.command == "demo":
             return demo(arguments.input, arguments.output)
+        if arguments.command == "app":
+            return app(others)
         if arguments.command == "test":
             return test(others)
         return cmake(arguments.check)

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +54,14 @@ def has_qt() -> bool:
     return True
 
 
+@functools.cache
+def has_web() -> bool:
+    """Whether the browser app can run, and Chromium with its driver is there to try it."""
+    packages = all(importlib.util.find_spec(name) for name in ("trame_slicer", "selenium"))
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return packages and any(map(shutil.which, names)) and bool(shutil.which("chromedriver"))
+
+
 def has_cuda() -> bool:
     import torch
 
@@ -66,6 +75,7 @@ SKIP_TAGS: dict[str, Callable[[], bool]] = {
     "gl:": lambda: not has_gl(),
     "cuda:": lambda: not has_cuda(),
     "qt:": lambda: not has_qt(),
+    "web:": lambda: not has_web(),
     "posix:": lambda: os.name != "posix",
 }
 

@@ -35,7 +35,8 @@ ABOUT = """\
 
 segmentation.nii.gz   label map on the scan's own grid, RAS; numbers below
 segmentation.seg.nrrd the same for 3D Slicer, with names and colours
-models/*.stl          a closed surface a segment, as it is now: mm, LPS
+models/               a closed surface a segment (STL, mm, LPS), as it is now; pedicle points
+                      and endplate planes beside them; export.json says what was checked
 *.csv                 tables, UTF-8; units are in the headings
 
 Numbers in the label map: {numbers}.
@@ -103,7 +104,7 @@ def _cell(column: Any, row: int) -> str:
     value = column.GetValue(row)
     if isinstance(value, str):
         return value
-    return "" if value != value else f"{value:g}"  # NaN is not equal to itself
+    return "" if value != value else f"{value + 0.0:g}"  # NaN is not itself; no negative zero
 
 
 def tableBytes(tableNode: Any) -> bytes:
@@ -142,7 +143,6 @@ def exportCase(
     CancelledError
         The progress was cancelled; nothing was written.
     """
-    import shutil
     import tempfile
 
     from spineseg.atomic import atomic_path
@@ -160,12 +160,22 @@ def exportCase(
         _writeLabels(segmentationNode, sourceNode, folder, progress.part(0.7, 0.9))
         for name, content in (files or {}).items():
             (folder / name).write_bytes(content)
-        progress("save", 0.9, Path(target).name)
         with atomic_path(target) as part:
-            made = shutil.make_archive(str(part.with_suffix("")), "zip", folder)
-            Path(made).replace(part)
+            _pack(folder, part, progress.part(0.9, 1.0))
     progress("save", 1.0)
     return Path(target)
+
+
+def _pack(folder: Path, target: Path, progress: Progress) -> None:
+    import zipfile
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    with zipfile.ZipFile(target, "w") as archive:
+        for index, path in enumerate(files):
+            progress("save", index / len(files), path.name)
+            packed = path.suffix in (".gz", ".nrrd")  # they are compressed already
+            how = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
+            archive.write(path, path.relative_to(folder).as_posix(), how)
 
 
 def _writeLabels(segmentationNode: Any, sourceNode: Any, folder: Path, progress: Progress) -> None:

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spineseg.errors import CancelledError
 from spineseg.jobs import readable
 from spineseg.phantom.settings import PhantomSettings
-from SpineSegMRML import cases, names
-from SpineSegMRML.jobs import Report, describe
+from SpineSegMRML import cases
+from SpineSegMRML.jobs import Report
 from trame.app import get_server
 from trame_server.utils import asynchronous
 from trame_slicer import module as trame_slicer_module
@@ -23,6 +22,7 @@ from vtkmodules.vtkCommonCore import vtkLogger, vtkOutputWindow
 
 from SpineSegWeb import panel
 from SpineSegWeb.brush import ERASE, PAINT, Brush
+from SpineSegWeb.page import START, Page
 from SpineSegWeb.views import Views
 from SpineSegWeb.waiting import breathe, on_loop
 from SpineSegWeb.workspace import Workspace
@@ -34,15 +34,6 @@ PATIENT = PhantomSettings(spacing_mm=2.0, levels=("T10", "L5"), cobb_deg=24.0)
 SEED = 3
 SETTLE_SECONDS = 0.25
 """Pause after a stroke before its surfaces are made anew, so that the next one is not held up."""
-START: dict[str, Any] = {
-    "busy": "", "can_cancel": True, "cancelling": False, "progress": 0, "progress_text": "",
-    "scan_name": "", "scan_info": "", "notes": [], "shown_as": "bone", "upload_percent": -1,
-    "summary": "", "warnings": [], "segments": [], "active": "", "levels": list(names.levelNames()),
-    "tool": "look", "brush_mm": 8, "sphere": True, "hint": "", "can_undo": False,
-    "can_redo": False, "measured": "", "stale": False, "tables": [], "show_tables": False,
-    "message": "", "message_kind": "", "message_open": False, "ask_path": False, "path": "",
-    "ask_replace": False, "ask_replace_text": "", "revision": 0,
-}  # fmt: skip
 HINTS = {
     "click": "Click a vertebra in a slice.",
     "paint": "Draw on a vertebra. Its neighbours are protected.",
@@ -50,7 +41,7 @@ HINTS = {
 }
 
 
-class App:
+class App(Page):
     """One case, one page; however many tabs show it, they show the same.
 
     Made inside of the running event loop.
@@ -66,18 +57,19 @@ class App:
     def __init__(self, patient: PhantomSettings = PATIENT, **more: Any) -> None:
         self._patient = patient
         self.server = get_server("spineseg", client_type="vue3")
-        self.state = self.server.state
+        super().__init__(self.server.state)
         self.folder = tempfile.TemporaryDirectory(prefix="spineseg-app-")
         self._uploads = 0
         self._slicer = SlicerApp()
-        _quiet()
+        # VTK's warnings, of a display that is not there and the like, help nobody.
+        vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
+        vtkOutputWindow.GetInstance().SetDisplayModeToNever()
         self._slicer.scene.Clear()  # or the first stroke of a brush fails
         self.workspace = Workspace(self._slicer.scene, **more)
         self.server.enable_module(trame_slicer_module)
         self.server.enable_module(
             {"serve": {"spineseg": str(RESOURCES)}, "scripts": ["spineseg/app.js"]}
         )
-        self.state.update(START)
         icon = base64.b64encode((RESOURCES / "icon.svg").read_bytes()).decode()
         self.state.trame__favicon = f"data:image/svg+xml;base64,{icon}"
         self.state.trame__title = "SpineSeg"
@@ -89,9 +81,8 @@ class App:
             }
         }
         self.views = Views(self.server, self._slicer, self._clicked)
-        self._brush = Brush(self._slicer.segmentation_editor, self._stroke)
+        self._brush = Brush(self._slicer.segmentation_editor, self._stroke, self.views.slice_ids())
         self._surfaces: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
         self.exported: Path | None = None
         panel.build(
             self.server,
@@ -121,15 +112,7 @@ class App:
         self.workspace.close()
         self.folder.cleanup()
 
-    # The page's actions. The websocket waits for a handler, so long ones are tasks of their own.
-
-    def _action(self, name: str) -> Callable[..., None]:
-        """Return the handler of an action."""
-
-        def handle(*arguments: Any) -> None:
-            asynchronous.create_task(getattr(self, name)(*arguments))
-
-        return handle
+    # The page's actions
 
     async def open_patient(self) -> None:
         """Begin with a digital patient."""
@@ -246,7 +229,7 @@ class App:
         done, outcome = await self._work("measure", lambda: self.workspace.measure(self._progress))
         if done:
             with self.state as state:
-                state.measured, state.warnings = outcome.summary(), outcome.warnings
+                state.measured, state.doubts = outcome
                 state.stale = False
                 self._refresh()
 
@@ -268,31 +251,6 @@ class App:
 
     # How they are done
 
-    async def _work(
-        self, name: str, work: Callable[[], Any], can_cancel: bool = True
-    ) -> tuple[bool, Any]:
-        """Do one thing at a time, show how far it is, and turn an error into a sentence."""
-        if self.state.busy:
-            return False, None
-        with self.state as state:
-            state.update(
-                {"busy": name, "can_cancel": can_cancel, "cancelling": False, "progress": 0,
-                 "progress_text": "", "message_open": False}
-            )  # fmt: skip
-        self._brush.set_tool("")
-        try:
-            return True, await on_loop(work)
-        except CancelledError as error:
-            self.say(str(error), "note")
-        # Whatever goes wrong must free the page and reach the user as a sentence.
-        except Exception as error:  # noqa: BLE001
-            self.say(str(readable(error)))
-        finally:
-            with self.state as state:
-                state.busy = ""
-                self._refresh()
-        return False, None
-
     def _edit(self, change: Callable[[], Any]) -> Any:
         """Do something short that changes the segmentation, and show it."""
         if self.state.busy:
@@ -310,20 +268,8 @@ class App:
         self._later_surfaces()
         return result
 
-    def say(self, text: str, kind: str = "error") -> None:
-        """Show a sentence in the corner."""
-        with self.state as state:
-            state.message, state.message_kind, state.message_open = text, kind, True
-
-    def _progress(self, report: Report) -> None:
-        """Show how far the work is; called in any thread."""
-        self._loop.call_soon_threadsafe(self._show_progress, report)
-
-    def _show_progress(self, report: Report) -> None:
-        percent, text = int(100 * report.fraction), describe(report)
-        if (percent, text) != (self.state.progress, self.state.progress_text):
-            with self.state as state:
-                state.progress, state.progress_text = percent, text
+    def _start(self) -> None:
+        self._brush.set_tool("")
 
     def _refresh(self) -> None:
         """Bring the list of vertebrae, the tables and the buttons up to date."""
@@ -334,7 +280,7 @@ class App:
             state.active = ids[0] if ids else ""
         state.can_undo, state.can_redo = history.canUndo, history.canRedo
         state.tables = [
-            dict(zip(("name", "titles", "rows"), (name, *cases.rowsOf(node)), strict=True))
+            dict(zip(("name", "titles", "rows"), (name, *_shown(node)), strict=True))
             for name, node in self.workspace.tables().items()
         ]
         state.revision += 1
@@ -356,8 +302,10 @@ class App:
         self._brush.set_tool(self._tool, float(self.state.brush_mm), bool(self.state.sphere))
         self._brush.choose(self.state.active)
 
-    def _tool_changed(self, **_: Any) -> None:
+    def _tool_changed(self, tool: str, **_: Any) -> None:
         self._use_tool()
+        if tool == "click" and self.workspace.volume is not None and not self.state.busy:
+            asynchronous.create_task(on_loop(self.workspace.prepare))
 
     def _window_changed(self, shown_as: str, **_: Any) -> None:
         if self.workspace.volume is not None:
@@ -389,10 +337,10 @@ class App:
         self._surfaces = self._loop.call_later(SETTLE_SECONDS, self.workspace.show_surfaces)
 
 
-def _quiet() -> None:
-    """Keep VTK's warnings, of a display that is not there and the like, from the terminal."""
-    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
-    vtkOutputWindow.GetInstance().SetDisplayModeToNever()
+def _shown(table_node: Any) -> tuple[list[str], list[list[str]]]:
+    """Return a table's titles and cells; what is not known is a dash."""
+    titles, rows = cases.rowsOf(table_node)
+    return titles, [[cell or "–" for cell in row] for row in rows]
 
 
 def _about(volume_node: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trame_slicer.core import SegmentationEditor
@@ -27,6 +27,13 @@ class _Strokes:
 
     on_stroke: Stroke | None = None
 
+    def show_in(self, views: Sequence[str]) -> None:
+        """Show the brush in these views alone: others would be drawn anew at each move."""
+        brush = self._get_paint_parameters()  # type: ignore[attr-defined]
+        for node in (brush.brush_model_node, brush.paint_feedback_model_node):
+            if node is not None:
+                node.GetDisplayNode().SetViewNodeIDs(list(views))
+
     def paint_glyph_at_world_coordinates(self, polydata: Any, places: Any) -> None:
         if self.on_stroke is None or places.GetNumberOfPoints() == 0:
             return
@@ -50,9 +57,14 @@ class Brush:
     editor : SegmentationEditor
     on_stroke : callable
         See `Stroke`.
+    slices : sequence of str
+        Ids of the views that show the brush.
     """
 
-    def __init__(self, editor: SegmentationEditor, on_stroke: Stroke) -> None:
+    def __init__(
+        self, editor: SegmentationEditor, on_stroke: Stroke, slices: Sequence[str]
+    ) -> None:
+        self._slices = slices
         self._editor = editor
         self._on_stroke = on_stroke
         self._node: Any = None
@@ -85,6 +97,7 @@ class Brush:
         )
         effect = self._editor.set_active_effect_type(kinds[tool])
         effect.on_stroke = self._on_stroke
+        effect.show_in(self._slices)
         effect.set_brush_diameter(diameter_mm, BrushDiameterMode.Absolute)
         effect.set_use_sphere_brush(sphere)
 

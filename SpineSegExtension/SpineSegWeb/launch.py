@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 import os
 import signal
@@ -24,17 +25,22 @@ INSTALL = 'pip install "spineseg[app]"'
 GL_LINE = "apt-get install libgl1 libegl1 libgl1-mesa-dri"
 PROBE_SECONDS = 120
 PROBE = """
-import vtk
-window, renderer = vtk.vtkRenderWindow(), vtk.vtkRenderer()
+import vtkmodules.vtkRenderingOpenGL2
+from vtkmodules.vtkCommonCore import vtkUnsignedCharArray
+from vtkmodules.vtkRenderingCore import vtkRenderer, vtkRenderWindow
+window, renderer = vtkRenderWindow(), vtkRenderer()
 window.SetOffScreenRendering(1)
 window.SetSize(8, 8)
 renderer.SetBackground(1.0, 0.0, 0.0)
 window.AddRenderer(renderer)
 window.Render()
-pixels = vtk.vtkUnsignedCharArray()
+pixels = vtkUnsignedCharArray()
 window.GetPixelData(4, 4, 4, 4, 0, pixels, 0)
 raise SystemExit(0 if pixels.GetNumberOfValues() and pixels.GetValue(0) == 255 else 1)
 """
+ENVIRONMENT = {"WSLINK_READY_MSG": "", "TRAME_ARGS": "--server"}
+"""What trame reads when it is imported: it prints nothing, and takes no arguments of ours."""
+STOP_SECONDS = 2.0
 
 
 def run(port: int, on_ready: Callable[[str], None], **more: Any) -> None:
@@ -57,9 +63,15 @@ def run(port: int, on_ready: Callable[[str], None], **more: Any) -> None:
         The port is taken.
     """
     check_packages()
-    check_graphics()
     listening = listen(port)
     try:
+        probe = start_probe()
+        try:
+            # It takes seconds, and so does the probe.
+            os.environ.update(ENVIRONMENT)
+            importlib.import_module("SpineSegWeb.app")
+        finally:
+            check_graphics(probe)
         asyncio.run(_serve(listening, on_ready, more))
     except KeyboardInterrupt:  # where the loop can't handle signals
         pass
@@ -76,18 +88,20 @@ def check_packages() -> None:
         )
 
 
-def check_graphics(probe: str = PROBE) -> None:
-    """Raise DependencyError if VTK can't draw; tried in a child, for it may crash."""
+def start_probe(code: str = PROBE) -> subprocess.Popen[bytes]:
+    """Begin to try whether VTK can draw; in a child, for without GL libraries it may crash."""
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen([sys.executable, "-c", code], stdin=quiet, stdout=quiet, stderr=quiet)
+
+
+def check_graphics(probe: subprocess.Popen[bytes]) -> None:
+    """Raise DependencyError if a probe found that VTK can't draw."""
     try:
-        code = subprocess.run(
-            [sys.executable, "-c", probe],
-            timeout=PROBE_SECONDS,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ).returncode
+        code = probe.wait(PROBE_SECONDS)
     except subprocess.TimeoutExpired:
         code = 1
+    finally:
+        probe.kill()
     if code:
         remedy = "Install a graphics driver with OpenGL 3.2."
         if sys.platform.startswith("linux"):
@@ -115,9 +129,6 @@ def listen(port: int) -> socket.socket:
 async def _serve(
     listening: socket.socket, on_ready: Callable[[str], None], more: dict[str, Any]
 ) -> None:
-    # Before anything of trame is imported: it reads these when it is.
-    os.environ["WSLINK_READY_MSG"] = ""
-    os.environ["TRAME_ARGS"] = "--server"
     from SpineSegWeb.app import App
     from SpineSegWeb.transfer import add_routes
 
@@ -146,7 +157,7 @@ async def _serve(
         finally:
             app.close()
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(server.stop(), 5)
+                await asyncio.wait_for(server.stop(), STOP_SECONDS)
 
 
 class _ending:

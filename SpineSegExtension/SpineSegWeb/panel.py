@@ -207,25 +207,24 @@ def _correct(act: Callable[..., Any]) -> None:
                     ):
                         v3.VIcon(icon)
                         v3.VTooltip(name.capitalize(), activator="parent", location="bottom")
-        with html.Div(v_if=("tool == 'paint' || tool == 'erase'",), classes="mt-2"):
-            with html.Div(classes="d-flex align-center", style="gap: 10px"):
-                html.Span("{{ brush_mm }} mm", classes="panel-note", style="width: 44px")
-                v3.VSlider(
-                    v_model=("brush_mm", 8),
-                    min=(2,),
-                    max=(30,),
-                    step=(1,),
-                    hide_details=True,
-                    density="compact",
-                    raw_attrs=['aria-label="Diameter of the brush in millimetres"'],
-                )
-                v3.VSwitch(
-                    v_model=("sphere", True),
-                    label="3D",
-                    density="compact",
-                    hide_details=True,
-                    color="primary",
-                )
+        with html.Div(v_if=("tool == 'paint' || tool == 'erase'",), classes="mt-2 brush"):
+            html.Span("{{ brush_mm }} mm", classes="panel-note", style="width: 44px")
+            v3.VSlider(
+                v_model=("brush_mm", 8),
+                min=(2,),
+                max=(30,),
+                step=(1,),
+                hide_details=True,
+                density="compact",
+                raw_attrs=['aria-label="Diameter of the brush in millimetres"'],
+            )
+            v3.VSwitch(
+                v_model=("sphere", True),
+                label="3D",
+                density="compact",
+                hide_details=True,
+                color="primary",
+            )
         html.Div("{{ hint }}", v_if=("hint",), classes="panel-note mt-2")
         with html.Div(classes="vertebrae mt-2", v_if=("segments.length",), id="vertebrae"):
             _vertebra(act)
@@ -280,10 +279,10 @@ def _measure(act: Callable[..., Any]) -> None:
     with _section("Measure"):
         with html.Div(classes="d-flex align-center", style="gap: 8px"):
             _button(
-                "{{ measured ? 'Measure again' : 'Measure' }}",
+                "{{ measured.length ? 'Measure again' : 'Measure' }}",
                 "mdi-angle-acute",
                 act("measure"),
-                disabled=("!!busy || segments.length < 2",),
+                disabled=("!!busy || !segments.length",),
                 id="measure",
                 color=("stale ? 'warning' : undefined",),
             )
@@ -301,7 +300,9 @@ def _measure(act: Callable[..., Any]) -> None:
             style="color: #e6b35a",
             id="stale",
         )
-        html.Div("{{ measured }}", v_if=("measured",), classes="mt-2", id="measured")
+        with html.Div(id="measured", style=("{ opacity: stale ? 0.5 : 1 }",)):
+            for name, looks in (("measured", "mt-2 panel-result"), ("doubts", "panel-note mt-1")):
+                html.Div("{{ text }}", v_for=f"text in {name}", key="text", classes=looks)
 
 
 def _export(act: Callable[..., Any]) -> None:

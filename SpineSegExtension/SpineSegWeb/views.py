@@ -89,6 +89,10 @@ class Views:
         for view in self._app.view_manager.get_slice_views():
             view.get_view_node().JumpSliceByOffsetting(*point)
 
+    def slice_ids(self) -> list[str]:
+        """Return the ids of the slices' nodes."""
+        return [view.get_view_node_id() for view in self._app.view_manager.get_slice_views()]
+
     def render(self) -> None:
         """Draw all views anew."""
         for view in self._app.view_manager.get_views():
@@ -98,6 +102,7 @@ class Views:
 
     def _slice_overlay(self, server: Any, _id: str, view: SliceView) -> None:
         self._watch(view)
+        _lighten(view)
         # The tag tells: the view's node has its orientation only later.
         name = view.get_singleton_tag()
         left, right, top, bottom = SIDES[name]
@@ -122,6 +127,8 @@ class Views:
             )
 
     def _threed_overlay(self, _server: Any, _id: str, view: ThreeDView) -> None:
+        _lighten(view)
+        view.renderer().SetUseDepthPeeling(False)
         with html.Div(classes="view-name", style="color: #9fb6d1"):
             html.Span("3D")
         html.Div(
@@ -171,6 +178,11 @@ class Views:
         interactor.AddObserver("WindowResizeEvent", resized, -1.0)
         interactor.AddObserver("LeftButtonPressEvent", press, 100.0)
         interactor.AddObserver("LeftButtonReleaseEvent", release, 100.0)
+
+
+def _lighten(view: Any) -> None:
+    """Draw a view without what costs most where a processor does the drawing."""
+    view.render_window().SetMultiSamples(0)
 
 
 def _place(node: vtkMRMLSliceNode, at: tuple[int, int]) -> tuple[float, float, float]:

@@ -5,23 +5,27 @@ Every method that takes long waits by `SpineSegWeb.waiting`, so it must be run b
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from CobbAngleLib.Drawing import ENDS, planesOf
 from CobbAngleLib.Logic import CobbLogic
+from FractureDetectLib.Logic import FractureLogic
 from slicer import vtkMRMLScene
-from spineseg.errors import InputError
+from spineseg.errors import CancelledError, InputError, SpineSegError
 from spineseg.progress import CancelToken, Progress
-from SpineSegMRML import cases, jobs, picking, segmentations, segments
+from SpineSegMRML import cases, jobs, picking, segmentations, segments, volumes
 from SpineSegMRML.cobbjobs import spineInChild
+from SpineSegMRML.fracturejobs import fracturesInChild
 from SpineSegMRML.history import Recording
 from SpineSegMRML.jobs import Report
 from VertebraSegmentLib.Logic import SegmentLogic
 
-from SpineSegWeb.waiting import in_thread
+from SpineSegWeb.waiting import in_thread, wait_for
 
 __all__ = ["WaitingWorker", "Workspace"]
 
@@ -38,9 +42,23 @@ class WaitingWorker:
 
             worker = ResidentWorker(python=jobs.pythonExecutable(), settings=Settings())
         self._worker = worker
-        self.open = in_thread(worker.open)
+        self._opening: asyncio.Future[Any] | None = None
         self.click = in_thread(worker.click)
         self.close = worker.close
+
+    def open(self, volume: Any, progress: Progress | None = None) -> None:
+        """Hand a scan over; where `prepare` is doing that, wait for its end first."""
+        if self._opening is not None:
+            # Its error is this call's, which tries again.
+            wait_for(asyncio.wait({self._opening}))
+            self._opening = None
+        in_thread(self._worker.open)(volume, progress)
+
+    def prepare(self, volume: Any) -> None:
+        """Hand a scan over without waiting, so that the first click finds all ready."""
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(asyncio.to_thread(self._worker.open, volume))
+            self._opening.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     @property
     def warnings(self) -> list[str]:
@@ -54,8 +72,8 @@ class Workspace:
     Parameters
     ----------
     scene : vtkMRMLScene
-    runner, spine_runner : callable
-        As in `SegmentLogic` and `CobbLogic`; here without waiting.
+    runner, spine_runner, fracture_runner : callable
+        As in the Logics; here without waiting.
     worker : ResidentWorker, optional
 
     Attributes
@@ -72,15 +90,20 @@ class Workspace:
         scene: vtkMRMLScene,
         runner: Callable[..., Any] = jobs.segmentInChild,
         spine_runner: Callable[..., Any] = spineInChild,
+        fracture_runner: Callable[..., Any] = fracturesInChild,
         worker: Any = None,
     ) -> None:
         self.scene = scene
-        self.logic = SegmentLogic(in_thread(runner), worker=WaitingWorker(worker))
+        self._worker = WaitingWorker(worker)
+        self.logic = SegmentLogic(in_thread(runner), worker=self._worker)
         self.cobb = CobbLogic(spineRunner=in_thread(spine_runner))
+        self.fractures = FractureLogic(in_thread(fracture_runner))
+        # Points and colours of the fractures' own panel would hide what is corrected here.
+        self.fractures.showPoints = self.fractures.showSides = False
+        self.fractures.colorSuspects = False
         self.volume: Any = None
         self.segmentation: Any = None
         self.vertebrae: Any = None
-        self.angles: list[Any] = []
         self.name = ""
         self.changed = False
         self._token: CancelToken | None = None
@@ -112,13 +135,13 @@ class Workspace:
         """Show another scan; the nodes of the one before go, its scan last of all."""
         node = cases.showScan(self.scene, volume, name)
         self.logic.clicks.history.forget()
-        planes = () if self.segmentation is None else planesOf(self.segmentation).values()
-        everything = (*planes, *self.angles, self.vertebrae, self.segmentation, self.volume)
-        for old in everything:
+        self.changed = False
+        drawn = () if self.segmentation is None else planesOf(self.segmentation).values()
+        nodes = (*drawn, *self.tables().values(), self.vertebrae, self.segmentation, self.volume)
+        for old in nodes:
             if old is not None and old.GetScene() is not None:
                 segmentations.removeNode(old)
-        self.changed = False
-        self.volume, self.segmentation, self.vertebrae, self.angles = node, None, None, []
+        self.volume, self.segmentation, self.vertebrae = node, None, None
         self.name = name
 
     # Segments
@@ -139,6 +162,11 @@ class Workspace:
         )
         self.segmentation = outcome.segmentationNode
         return outcome
+
+    def prepare(self) -> None:
+        """Get ready for clicks, without waiting."""
+        if not self.logic.running:
+            self._worker.prepare(volumes.volumeFromNode(self.volume))
 
     def edited(self) -> list[str]:
         """Return the names of the segments that hold a user's work."""
@@ -184,8 +212,12 @@ class Workspace:
 
     def tables(self) -> dict[str, Any]:
         """Return the tables that there are, by title; after an edit, not that of the run before."""
-        titles = ("Vertebrae", "Angles", "Rotation and tilt")
-        nodes = (None if self.changed else self.vertebrae, *self.angles)
+        node = self.segmentation
+        if node is None:
+            return {}
+        titles = ("Vertebrae", "Angles", "Rotation and tilt", "Fractures")
+        measured = (*self.cobb.tablesOf(node), self.fractures.tableOf(node))
+        nodes = (None if self.changed else self.vertebrae, *measured)
         return {t: n for t, n in zip(titles, nodes) if n is not None and n.GetScene() is not None}
 
     def show_surfaces(self) -> None:
@@ -195,11 +227,48 @@ class Workspace:
 
     # Measures, files
 
-    def measure(self, on_progress: OnProgress) -> Any:
-        """Measure the segmentation as it is now; see `SpineLogic.measure`."""
-        outcome = self.cobb.spines.measure(self.segmentation, planes=ENDS, onProgress=on_progress)
-        self.angles = [outcome.anglesNode, outcome.vertebraeNode]
-        return outcome
+    def measure(self, on_progress: OnProgress) -> tuple[list[str], list[str]]:
+        """Measure angles and grade fractures, of the segmentation as it is now.
+
+        Returns
+        -------
+        (list of str, list of str)
+            What was found, a sentence each, and what makes it doubtful. What can't be measured
+            (there is no angle of one vertebra, and no grade without HU) is among the latter.
+
+        Raises
+        ------
+        SpineSegError
+            Neither could be done.
+        """
+        node, told, doubts = self.segmentation, [], []
+        errors: list[SpineSegError] = []
+        for part, work in enumerate((self._angles, self._grades)):
+
+            def shown(report: Report, part: int = part) -> None:
+                on_progress(replace(report, fraction=(part + report.fraction) / 2))
+
+            try:
+                outcome = work(node, shown)
+            except CancelledError:
+                raise
+            except SpineSegError as error:
+                errors.append(error)
+                doubts.append(str(error))
+                continue
+            told.append(outcome.summary())
+            doubts += outcome.warnings
+        if not told:
+            raise errors[0]
+        return told, doubts
+
+    def _angles(self, node: Any, on_progress: OnProgress) -> Any:
+        return self.cobb.spines.measure(node, planes=ENDS, onProgress=on_progress)
+
+    def _grades(self, node: Any, on_progress: OnProgress) -> Any:
+        if not cases.isCt(self.volume):
+            raise InputError("Fractures are graded in CT only.")
+        return self.fractures.search(self.volume, node, onProgress=on_progress)
 
     def export(self, target: Path, tables: dict[str, Any], on_progress: OnProgress) -> Path:
         """Write everything as one archive; see `cases.exportCase`.
@@ -220,6 +289,7 @@ class Workspace:
         """Ask what is under way to stop."""
         self.logic.cancel()
         self.cobb.cancel()
+        self.fractures.cancel()
         if self._token is not None:
             self._token.cancel()
 
@@ -229,6 +299,7 @@ class Workspace:
         with suppress(InputError):
             self.logic.clicks.close()
         self.cobb.close()
+        self.fractures.close()
 
     def _cancellable(self, on_progress: OnProgress) -> Any:
         return _Cancellable(self, on_progress)
