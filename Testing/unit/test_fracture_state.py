@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from spineseg.errors import InputError
 from spineseg.fracture import Fractures, find_fractures, save_fractures
+from spineseg.fracture_networks import NetworkScore
 from spineseg.fracture_state import FractureState
 from spineseg.labels import by_name
 from spineseg.phantom import Fracture, Phantom, PhantomSettings, generate
@@ -100,6 +101,19 @@ def test_the_segmentations_own_warnings_stay(found: Fractures) -> None:
     state = FractureState.of(noted)
     assert state.notes == ("Levels are unsure.",)
     assert state.fractures(found.segmentation).warnings == noted.warnings
+
+
+def test_what_the_networks_say_stays_when_points_move(found: Fractures) -> None:
+    score = NetworkScore(0.25, 0.75)
+    asked = [replace(f, score=score) if f.level == "L3" else f for f in found.findings]
+    kept = FractureState.of(replace(found, findings=asked))
+    again = FractureState.from_json(json.loads(json.dumps(kept.to_json())))
+    six = six_of(again, L3)
+    six[0, 0] -= 0.45 * (six[0, 0] - six[1, 0])
+    findings, _ = again.with_points({L3: six}).findings()
+    said = {f.level: f.score for f in findings}
+    assert said["L3"] == score
+    assert said["L1"] == NetworkScore()
 
 
 def test_what_was_moved_is_written(state: FractureState, patient: Phantom, tmp_path: Path) -> None:
