@@ -280,7 +280,7 @@ def notes_on(findings: Sequence[VertebraFinding], blood: float | None) -> list[s
         )
     if blood is not None and blood > CONTRAST_HU:
         told.append(
-            f"Contrast in front of the spine ({blood:.0f} HU): vertebrae are about 10 to 15 HU"
+            f"Contrast in front of the spine ({blood:.0f} HU): vertebrae are about 14 to 18 HU"
             " brighter than without."
         )
     first = next((f for f in findings if f.level == "L1" and f.density.mean is not None), None)

@@ -3,8 +3,8 @@
 The centrum is what lies well inside a body's six points: away from the endplates, the walls, and
 the basivertebral vein behind. Thresholds are for unenhanced scans at about 120 kV: at most 110 HU
 in L1 is more than 90 % specific for osteoporosis, at most 160 HU 90 % sensitive (Pickhardt et al.,
-Ann Intern Med 2013;158:588–595). Contrast in the veins raises vertebrae by about 10 to 15 HU
-(Pompe et al., Eur Radiol 2015;25:2428–2434, found 11 HU in the portal phase): that is told, not
+Ann Intern Med 2013;158:588–595). Contrast raises L1 by about 14 HU in the arterial and
+18 HU in the portal venous phase (Pompe et al., Eur Radiol 2015;25:283–289): that is told, not
 corrected. Metal and cement make the figures meaningless: then there are none.
 """
 

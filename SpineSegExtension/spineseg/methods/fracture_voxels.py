@@ -44,7 +44,7 @@ MAPPING = "(clip(HU, -200, 1000) - 100) / 200"
 MAPPING_PAPER = "zero mean and unit standard deviation over the scan"
 _FULL = 255
 _SIGMA = 0.25  # of the cube's edge: the paper names a Gaussian kernel, not its width
-_ROOM_MM = (30.0, 25.0, 20.0)  # to either side, front and back, up and down of a centroid
+_ROOM_MM = (20.0, 18.0, 14.0)  # to either side, front and back, up and down of a centroid
 
 
 @dataclass(frozen=True)
