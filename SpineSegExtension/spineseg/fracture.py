@@ -101,7 +101,10 @@ class VertebraFinding:
             "heights_mm": _named(body.heights_mm, 1),
             "loss_percent": _named(loss, 1),
             "hu_mean": _round(density.mean, 1),
-            "evidence": [*one.evidence, *([f"HU: {density.problem}"] if density.problem else [])],
+            "evidence": [
+                *one.evidence, *([f"HU: {density.problem}"] if density.problem else []),
+                *([self.score.words] if self.score.words else []),
+            ],
             "mimics": list(one.mimics),
             "heights_by_plane_mm": None if heights is None else {
                 plane: _named(dict(zip(PLACES, row, strict=True)), 1)

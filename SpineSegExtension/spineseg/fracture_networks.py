@@ -43,6 +43,13 @@ class NetworkScore:
         return self.voxels is not None or self.vae is not None
 
     @property
+    def words(self) -> str:
+        """What the networks say, for people; "" where they say nothing."""
+        named = (("voxels", self.voxels), ("shape", self.vae))
+        said = [f"{name} {value:.2f}" for name, value in named if value is not None]
+        return f"networks (0 to 1): {', '.join(said)}" if said else ""
+
+    @property
     def both(self) -> tuple[float, float] | None:
         """Both scores, or None where one is missing."""
         return None if self.voxels is None or self.vae is None else (self.voxels, self.vae)

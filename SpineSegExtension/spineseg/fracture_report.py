@@ -93,6 +93,8 @@ def _row(finding: VertebraFinding) -> tuple[str, ...]:
     why = [f"not evaluable: {one.problem}"] if one.problem else list(one.evidence)
     if density.problem and not one.problem:
         why.append(f"no HU: {density.problem}")
+    if finding.score.words:
+        why.append(finding.score.words)
     grade: Any = DASH if one.grade is None else one.grade
     hu = DASH if density.mean is None else f"{density.mean:.0f}"
     return (

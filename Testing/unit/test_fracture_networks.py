@@ -90,6 +90,8 @@ def test_networks_are_asked_where_there_are_weights(models: Path, tmp_path: Path
     assert found[20].both is not None
     assert all(0 < s < 1 for s in found[20].both)
     assert NetworkScore(voxels=0.5).both is None
+    assert NetworkScore(voxels=0.5).words == "networks (0 to 1): voxels 0.50"
+    assert not NetworkScore().words
     assert set(networks_here(str(models))) == {VOXELS, VAE}
 
 
@@ -186,5 +188,6 @@ def test_scores_count_only_with_the_networks_they_were_fitted_on(
     assert found["L3"].combined
     row = found["L3"].to_json()
     assert row["vae_probability"] is not None
+    assert row["evidence"][-1] == found["L3"].score.words
     assert row["probability"] != plain["L3"].to_json()["probability"]
     assert fracture_probability.FILE.endswith(".json")
