@@ -136,7 +136,7 @@ class App(Page):
         node = self.workspace.volume
         with self.state as state:
             # What was said of the scan before is not true of this one.
-            state.update({key: START[key] for key in ("summary", "warnings", "measured", "stale")})
+            state.update({key: START[key] for key in ("summary", "warnings", "measured", "doubts")})
             state.tables, state.active, state.tool = [], "", "look"
             state.scan_name, state.notes = self.workspace.name, notes
             state.scan_info = _about(node)
@@ -171,7 +171,6 @@ class App(Page):
             "click", lambda: self.workspace.click(point, self._progress)
         )
         if done:
-            self.workspace.changed = True
             self._changed(outcome)
             with self.state as state:
                 state.active = outcome.segmentId
@@ -182,7 +181,6 @@ class App(Page):
         """Show what a run has made, and what it says."""
         with self.state as state:
             state.summary, state.warnings = outcome.summary(), outcome.warnings
-            state.stale = bool(state.measured)
             self._refresh()
 
     async def cancel(self) -> None:
@@ -193,11 +191,11 @@ class App(Page):
 
     async def undo(self) -> None:
         """Take the last change back."""
-        self._edit(self.workspace.logic.undo)
+        self._edit(self.workspace.undo)
 
     async def redo(self) -> None:
         """Do it again."""
-        self._edit(self.workspace.logic.redo)
+        self._edit(self.workspace.redo)
 
     async def rename(self, segment: str, level: str) -> None:
         """Give a vertebra another level."""
@@ -230,7 +228,6 @@ class App(Page):
         if done:
             with self.state as state:
                 state.measured, state.doubts = outcome
-                state.stale = False
                 self._refresh()
 
     async def export(self) -> None:
@@ -241,10 +238,7 @@ class App(Page):
             self._progress(report)
             breathe()
 
-        tables = {} if self.state.stale else self.workspace.tables()
-        done, _ = await self._work(
-            "export", lambda: self.workspace.export(target, tables, progress)
-        )
+        done, _ = await self._work("export", lambda: self.workspace.export(target, progress))
         if done:
             self.exported = target
             self.server.controller.download(f"export/{target.name}")
@@ -261,9 +255,7 @@ class App(Page):
         # As above.
         except Exception as error:  # noqa: BLE001
             self.say(str(readable(error)))
-        self.workspace.changed = True
-        with self.state as state:
-            state.stale = bool(state.measured)
+        with self.state:
             self._refresh()
         self._later_surfaces()
         return result
@@ -279,10 +271,10 @@ class App(Page):
         if state.active not in ids:
             state.active = ids[0] if ids else ""
         state.can_undo, state.can_redo = history.canUndo, history.canRedo
-        state.tables = [
-            dict(zip(("name", "titles", "rows"), (name, *_shown(node)), strict=True))
-            for name, node in self.workspace.tables().items()
-        ]
+        tables = self.workspace.tables()
+        old = [name for name, node in tables.items() if self.workspace.is_old(node)]
+        state.stale = ", ".join(old).lower()
+        state.tables = [_shown(name, node, name in old) for name, node in tables.items()]
         state.revision += 1
         if self.workspace.segmentation is not None:
             self._brush.bind(self.workspace.segmentation, self.workspace.volume)
@@ -337,10 +329,11 @@ class App(Page):
         self._surfaces = self._loop.call_later(SETTLE_SECONDS, self.workspace.show_surfaces)
 
 
-def _shown(table_node: Any) -> tuple[list[str], list[list[str]]]:
-    """Return a table's titles and cells; what is not known is a dash."""
+def _shown(name: str, table_node: Any, old: bool) -> dict[str, Any]:
+    """Return a table for the page; what is not known is a dash."""
     titles, rows = cases.rowsOf(table_node)
-    return titles, [[cell or "–" for cell in row] for row in rows]
+    cells = [[cell or "–" for cell in row] for row in rows]
+    return {"name": name, "titles": titles, "rows": cells, "old": old}
 
 
 def _about(volume_node: Any) -> str:

@@ -21,7 +21,7 @@ START: dict[str, Any] = {
     "scan_name": "", "scan_info": "", "notes": [], "shown_as": "bone", "upload_percent": -1,
     "summary": "", "warnings": [], "segments": [], "active": "", "levels": list(names.levelNames()),
     "tool": "look", "brush_mm": 8, "sphere": True, "hint": "", "can_undo": False,
-    "can_redo": False, "measured": [], "doubts": [], "stale": False, "tables": [],
+    "can_redo": False, "measured": [], "doubts": [], "stale": "", "tables": [],
     "show_tables": False,
     "message": "", "message_kind": "", "message_open": False, "ask_path": False, "path": "",
     "ask_replace": False, "ask_replace_text": "", "revision": 0,

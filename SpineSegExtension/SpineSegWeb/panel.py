@@ -279,7 +279,7 @@ def _measure(act: Callable[..., Any]) -> None:
     with _section("Measure"):
         with html.Div(classes="d-flex align-center", style="gap: 8px"):
             _button(
-                "{{ measured.length ? 'Measure again' : 'Measure' }}",
+                "{{ measured.length || stale ? 'Measure again' : 'Measure' }}",
                 "mdi-angle-acute",
                 act("measure"),
                 disabled=("!!busy || !segments.length",),
@@ -294,7 +294,7 @@ def _measure(act: Callable[..., Any]) -> None:
                 id="show-tables",
             )
         html.Div(
-            "The segmentation was edited since: measure again.",
+            "Edited since; out of date: {{ stale }}.",
             v_if=("stale",),
             classes="panel-note mt-2",
             style="color: #e6b35a",
@@ -367,7 +367,10 @@ def _dialogs(act: Callable[..., Any]) -> None:
 
 def _tables() -> None:
     with html.Div(v_for="table in tables", key="table.name", classes="mb-6"):
-        html.Div("{{ table.name }}", classes="panel-title")
+        html.Div(
+            "{{ table.name }}{{ table.old ? ' – out of date' : '' }}",
+            classes=("['panel-title', table.old ? 'panel-old' : '']",),
+        )
         with html.Table(classes="measures"):
             with html.Tr():
                 html.Th("{{ title }}", v_for="title in table.titles", key="title")

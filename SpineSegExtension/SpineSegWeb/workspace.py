@@ -18,7 +18,7 @@ from FractureDetectLib.Logic import FractureLogic
 from slicer import vtkMRMLScene
 from spineseg.errors import CancelledError, InputError, SpineSegError
 from spineseg.progress import CancelToken, Progress
-from SpineSegMRML import cases, jobs, picking, segmentations, segments, volumes
+from SpineSegMRML import cases, jobs, picking, segmentations, segments, stale, volumes
 from SpineSegMRML.cobbjobs import spineInChild
 from SpineSegMRML.fracturejobs import fracturesInChild
 from SpineSegMRML.history import Recording
@@ -81,8 +81,6 @@ class Workspace:
     volume, segmentation, vertebrae : MRML nodes or None
         The scan, its segmentation, and the table of vertebrae that came with it.
     name : str
-    changed : bool
-        Whether the segments are others than those that the table of vertebrae tells of.
     """
 
     def __init__(
@@ -105,7 +103,7 @@ class Workspace:
         self.segmentation: Any = None
         self.vertebrae: Any = None
         self.name = ""
-        self.changed = False
+        self._watch = stale.EditWatch(scene)
         self._token: CancelToken | None = None
 
     # The scan
@@ -135,7 +133,6 @@ class Workspace:
         """Show another scan; the nodes of the one before go, its scan last of all."""
         node = cases.showScan(self.scene, volume, name)
         self.logic.clicks.history.forget()
-        self.changed = False
         drawn = () if self.segmentation is None else planesOf(self.segmentation).values()
         nodes = (*drawn, *self.tables().values(), self.vertebrae, self.segmentation, self.volume)
         for old in nodes:
@@ -149,10 +146,13 @@ class Workspace:
     def segment(self, on_progress: OnProgress) -> Any:
         """Segment all vertebrae; see `SegmentLogic.segment`."""
         outcome = self.logic.segment(
-            self.volume, self.segmentation, self.vertebrae, onProgress=on_progress
+            self.volume,
+            self.segmentation,
+            self.vertebrae,
+            onProgress=on_progress,
+            overwriteEdits=True,  # the user was asked
         )
         self.segmentation, self.vertebrae = outcome.segmentationNode, outcome.tableNode
-        self.changed = False
         return outcome
 
     def click(self, point: tuple[float, float, float], on_progress: OnProgress) -> Any:
@@ -211,14 +211,28 @@ class Workspace:
         return picking.centerOf(self.segmentation, self.volume, segment_id)
 
     def tables(self) -> dict[str, Any]:
-        """Return the tables that there are, by title; after an edit, not that of the run before."""
+        """Return the tables that there are, by title; see `is_old` of each."""
         node = self.segmentation
         if node is None:
             return {}
         titles = ("Vertebrae", "Angles", "Rotation and tilt", "Fractures")
-        measured = (*self.cobb.tablesOf(node), self.fractures.tableOf(node))
-        nodes = (None if self.changed else self.vertebrae, *measured)
+        nodes = (self.vertebrae, *self.cobb.tablesOf(node), self.fractures.tableOf(node))
         return {t: n for t, n in zip(titles, nodes) if n is not None and n.GetScene() is not None}
+
+    @staticmethod
+    def is_old(table: Any) -> bool:
+        """Whether the segmentation was edited since a table was made."""
+        return stale.isOutOfDate(table)
+
+    def undo(self) -> None:
+        """Take the last change back, and look which tables are true again."""
+        self.logic.undo()
+        stale.verify(self.segmentation)
+
+    def redo(self) -> None:
+        """Do it again."""
+        self.logic.redo()
+        stale.verify(self.segmentation)
 
     def show_surfaces(self) -> None:
         """Bring the surfaces up to date with what was painted."""
@@ -260,6 +274,8 @@ class Workspace:
             doubts += outcome.warnings
         if not told:
             raise errors[0]
+        if stale.outOfDate(node):
+            self.logic.corrections.refresh(node, self.volume)
         return told, doubts
 
     def _angles(self, node: Any, on_progress: OnProgress) -> Any:
@@ -270,17 +286,12 @@ class Workspace:
             raise InputError("Fractures are graded in CT only.")
         return self.fractures.search(self.volume, node, onProgress=on_progress)
 
-    def export(self, target: Path, tables: dict[str, Any], on_progress: OnProgress) -> Path:
-        """Write everything as one archive; see `cases.exportCase`.
-
-        Parameters
-        ----------
-        tables : dict of str to vtkMRMLTableNode
-            By title.
-        """
+    def export(self, target: Path, on_progress: OnProgress) -> Path:
+        """Write everything that is not out of date as one archive; see `cases.exportCase`."""
         files = {
             f"{title.lower().replace(' ', '_')}.csv": cases.tableBytes(node)
-            for title, node in tables.items()
+            for title, node in self.tables().items()
+            if not self.is_old(node)
         }
         with self._cancellable(on_progress) as progress:
             return cases.exportCase(self.segmentation, self.volume, target, files, progress)
@@ -300,6 +311,7 @@ class Workspace:
             self.logic.clicks.close()
         self.cobb.close()
         self.fractures.close()
+        self._watch.stop()
 
     def _cancellable(self, on_progress: OnProgress) -> Any:
         return _Cancellable(self, on_progress)
