@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "SpineSegExtension" / "spineseg"
 MRML = ROOT / "SpineSegExtension" / "SpineSegMRML"
+WEB = ROOT / "SpineSegExtension" / "SpineSegWeb"
 NOT_OURS = {".git", ".venv", "build", "demo", "dist", "__pycache__"}
 
 
@@ -77,6 +78,11 @@ def mrml_files() -> list[Path]:
 def front_files() -> list[Path]:
     """Return the files of layer 3: the modules' widgets."""
     return [f / f"{f.name}.py" for f in module_folders() if (f / f"{f.name}.py").exists()]
+
+
+def web_files() -> list[Path]:
+    """Return the files of layer 3 that make the browser app."""
+    return python_files(WEB)
 
 
 def name_of(path: Path) -> str:

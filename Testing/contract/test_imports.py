@@ -20,6 +20,7 @@ from project_tree import (
     parse,
     python_files,
     requirements,
+    web_files,
 )
 
 STANDARD = set(sys.stdlib_module_names)
@@ -42,7 +43,7 @@ EXTRA = {
     **{name: {"torch"} for name in TORCH_FILES},
 }
 PRINTING = {
-    "cli.py", "cli_cobb.py", "cli_common.py", "cli_evaluate.py", "cli_export.py",
+    "cli.py", "cli_app.py", "cli_cobb.py", "cli_common.py", "cli_evaluate.py", "cli_export.py",
     "cli_fracture.py", "cli_train.py",
     "cli_translate.py", "cli_validate.py", "worker.py",
 }  # fmt: skip
@@ -156,6 +157,14 @@ def test_widgets_do_not_compute(path: Path) -> None:
     assert not libraries & (LIGHT | {"torch", "monai", "skimage", "pydicom", "nibabel"})
 
 
+@pytest.mark.parametrize("path", web_files(), ids=name_of)
+def test_the_browser_app_does_not_compute(path: Path) -> None:
+    libraries = {i.top for i in imports(path)} - STANDARD
+    assert not libraries & (LIGHT | {"torch", "monai", "skimage", "pydicom", "nibabel", "vtk"})
+    assert not libraries & {"qt", "ctk"}
+    assert not WINDOWS & attributes(path)
+
+
 @front
 def test_module_files_run_nothing_when_imported(path: Path) -> None:
     quiet = (
@@ -178,4 +187,5 @@ def test_module_files_run_nothing_when_imported(path: Path) -> None:
 def test_every_layer_has_files() -> None:
     assert len(python_files(LIBRARY)) > 20
     assert len(mrml_files()) > 2
+    assert len(web_files()) > 5
     assert {path.stem for path in front_files()} >= {"SpineSegExtension", "VertebraSegment"}
