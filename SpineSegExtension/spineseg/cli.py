@@ -17,6 +17,7 @@ from rich.table import Table
 
 import spineseg
 from spineseg import registry
+from spineseg.cli_app import app_command
 from spineseg.cli_cobb import cobb_command
 from spineseg.cli_common import Debug, Output, note, vertebrae, work
 from spineseg.cli_evaluate import evaluate_app
@@ -195,6 +196,7 @@ app.command("export")(export_command)
 app.command("fracture")(fracture_command)
 evaluate_app.command("fracture")(evaluate_fracture_command)
 app.command("validate")(validate_command)
+app.command("app")(app_command)
 
 
 @models_app.command("list")
