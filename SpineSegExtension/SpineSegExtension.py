@@ -114,7 +114,8 @@ class SpineSegExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.update()
 
     def onSceneChanged(self, caller, event):
-        if self.ui and self.parent.isEntered:
+        # A scene that closes tells of each node; the end of it is told, too.
+        if self.ui and self.parent.isEntered and not caller.IsClosing():
             self.updateCase()
 
     def update(self):

@@ -259,8 +259,15 @@ class FreshLine:
         self._ui = ui
         self._by = by
         self._current = current
+        self._refresh = refresh
         self._watch = EditWatch(scene, self.update)
-        ui.refreshButton.clicked.connect(refresh)
+        ui.refreshButton.clicked.connect(self._onButton)
+        self.update()
+
+    def _onButton(self) -> None:
+        # What was shown may be about another segmentation than the one chosen meanwhile.
+        if outOfDate(self._current(), self._by):
+            self._refresh()
         self.update()
 
     def close(self) -> None:
