@@ -163,6 +163,9 @@ class App(Page):
         if done:
             self._changed(outcome)
             self.views.fit_surfaces()
+            found = self.state.segments
+            if found:  # the slices may show anything, but the spine is meant
+                await self.choose(found[len(found) // 2]["id"])
 
     async def click(self, point: tuple[float, float, float]) -> None:
         """Segment the vertebra at a point."""
@@ -176,6 +179,8 @@ class App(Page):
                 state.active = outcome.segmentId
             if first:
                 self.views.fit_surfaces()
+            elif not outcome.replaced:
+                self.views.include_surfaces()
 
     def _changed(self, outcome: Any) -> None:
         """Show what a run has made, and what it says."""

@@ -37,12 +37,11 @@ def build(server: Any, views: Any, act: Callable[..., Any], css: str) -> None:
         download = client.JSEval(exec="utils.spineseg.download($event)")
         server.controller.download = download.exec
         with v3.VNavigationDrawer(permanent=True, width=WIDTH, color="#141b24"):
-            _head()
+            _head(act)
             _scan(act)
             _segment(act)
             _correct(act)
             _measure(act)
-            _export(act)
         with v3.VMain(
             classes="fill-height",
             style="background: #000",
@@ -67,16 +66,24 @@ def _button(text: str, icon: str, click: Any, tip: Any = "", **more: Any) -> Non
             v3.VTooltip(tip, activator="parent", location="bottom", open_delay=400)
 
 
-def _head() -> None:
+def _head(act: Callable[..., Any]) -> None:
     with html.Div(classes="d-flex align-center px-4 py-3", style="gap: 10px"):
         html.Img(src=("trame__favicon",), width=30, height=30, alt="")
-        with html.Div():
+        with html.Div(style="flex: 1"):
             html.Div("SpineSeg", style="font-size: 17px; font-weight: 500; line-height: 1.2")
             html.Div(
-                "For research. Not a medical device.",
-                style="font-size: 12px; color: #e6b35a",
+                "Not a medical device",
+                style="font-size: 12px; color: #e6b35a; white-space: nowrap",
                 id="not-a-medical-device",
             )
+        _button(
+            "Export",
+            "mdi-download-outline",
+            act("export"),
+            "Everything as one zip: label map, models (STL, LPS) and tables",
+            disabled=("!!busy || !segments.length",),
+            id="export",
+        )
     v3.VDivider()
 
 
@@ -301,20 +308,12 @@ def _measure(act: Callable[..., Any]) -> None:
             id="stale",
         )
         with html.Div(id="measured", style=("{ opacity: stale ? 0.5 : 1 }",)):
-            for name, looks in (("measured", "mt-2 panel-result"), ("doubts", "panel-note mt-1")):
-                html.Div("{{ text }}", v_for=f"text in {name}", key="text", classes=looks)
-
-
-def _export(act: Callable[..., Any]) -> None:
-    with _section("Export"):
-        _button(
-            "Everything as a zip",
-            "mdi-download-outline",
-            act("export"),
-            "Label map, models (STL, LPS) and tables",
-            disabled=("!!busy || !segments.length",),
-            id="export",
-        )
+            html.Div(
+                "{{ text }}", v_for="text in measured", key="text", classes="mt-2 panel-result"
+            )
+            with html.Details(v_if=("doubts.length",), classes="panel-note mt-2"):
+                html.Summary("{{ doubts.length }} remark{{ doubts.length > 1 ? 's' : '' }}")
+                html.Div("{{ text }}", v_for="text in doubts", key="text", classes="mt-1")
 
 
 def _dialogs(act: Callable[..., Any]) -> None:

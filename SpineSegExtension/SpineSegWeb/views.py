@@ -84,6 +84,13 @@ class Views:
             view.fit_view_to_content()
             view.schedule_render()
 
+    def include_surfaces(self) -> None:
+        """Let the 3D view see all of what is in it, from where it looks now."""
+        for view in self._app.view_manager.get_threed_views():
+            view.reset_focal_point()
+            view.reset_camera()
+            view.schedule_render()
+
     def go_to(self, point: tuple[float, float, float]) -> None:
         """Bring all slices to a point (RAS mm)."""
         for view in self._app.view_manager.get_slice_views():

@@ -147,6 +147,20 @@ def test_exit_codes_pass_through(dev: ModuleType) -> None:
     assert ExitCode.CANCELLED == dev.CANCELLED
 
 
+def test_the_app_gets_its_arguments_and_ctrl_c_is_its_end(
+    dev: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[set[str]] = []
+    commands: list[list[str]] = []
+    monkeypatch.setattr(dev, "ensure_environment", lambda e: (asked.append(e), Path("python"))[1])
+    monkeypatch.setattr(dev, "ensure_graphics", lambda: None)
+    monkeypatch.setattr(dev, "run", lambda command, **_: (commands.append(command), 6)[1])
+    monkeypatch.setattr(sys, "argv", ["dev.py", "app", "--no-browser", "--port", "8123"])
+    assert dev.main() == 0
+    assert asked == [{"app"}]
+    assert commands[0][1:] == ["-m", "spineseg", "app", "--no-browser", "--port", "8123"]
+
+
 def test_missing_scan_is_an_input_error(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "dev.py"), "demo", "--input", str(tmp_path / "none.nii")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

@@ -89,9 +89,13 @@ def test_it_starts_on_a_digital_patient_and_fetches_nothing_from_outside(
     # The client asks a launcher first, which is not there.
     assert not [message for message in bad if "/paraview/" not in message]
     for name in ("Sagittal", "Coronal", "Axial"):
-        picture = Image.open(io.BytesIO(page.view(name).screenshot_as_png)).convert("L")
-        middle = np.asarray(picture)[100:-100, 60:-60]
-        assert middle.std() > 5, f"the {name} view is empty"
+        page.until(lambda name=name: contrast(page, name) > 5)
+
+
+def contrast(page: Browser, view: str) -> float:
+    """Return the standard deviation of the grey values in the middle of a view."""
+    picture = Image.open(io.BytesIO(page.view(view).screenshot_as_png)).convert("L")
+    return float(np.asarray(picture)[100:-100, 60:-60].std())
 
 
 def test_all_vertebrae_are_segmented_named_and_measured(segmented: Browser) -> None:
@@ -122,6 +126,8 @@ def test_a_cancelled_run_leaves_everything_as_it_was(segmented: Browser, slowFil
 
 def test_a_stroke_changes_its_vertebra_alone_and_can_be_undone(segmented: Browser) -> None:
     before, _ = labels_in(segmented.export())
+    segmented.driver.find_elements(By.CLASS_NAME, "vertebra")[0].click()
+    segmented.until(lambda: segmented.get("active") == "L1")
     segmented.tool("paint")
     # From L2, which is in the middle, down over L3, which is protected.
     segmented.draw("Sagittal", BODY, DOWN)
@@ -141,7 +147,6 @@ def test_a_stroke_changes_its_vertebra_alone_and_can_be_undone(segmented: Browse
 
 def test_the_eraser_takes_from_the_vertebra_under_it(segmented: Browser) -> None:
     before, _ = labels_in(segmented.export())
-    segmented.press("measure")
     segmented.tool("erase")
     segmented.draw("Sagittal", BODY, DOWN)
     archive = segmented.export()
@@ -150,7 +155,7 @@ def test_the_eraser_takes_from_the_vertebra_under_it(segmented: Browser) -> None
     assert changed.sum() > 20
     assert (before[changed] == tinyspine.FIRST + 1).all()
     assert (erased[changed] == 0).all()
-    assert "angles" in segmented.text("stale")
+    assert "vertebrae" in segmented.text("stale")
     with zipfile.ZipFile(archive) as files:
         assert not [name for name in files.namelist() if name.endswith(".csv")]
     # A new run would take this work away, so it asks.
@@ -174,6 +179,30 @@ def test_a_click_segments_the_vertebra_under_it(
     assert 2 * both / ((found > 0).sum() + truth.sum()) > 0.9
     opened.press("undo")
     assert opened.get("segments") == []
+
+
+def test_a_vertebra_is_given_another_level_and_removed(segmented: Browser) -> None:
+    def names() -> list[str]:
+        return [one["name"] for one in segmented.get("segments")]
+
+    def tap(selector: str) -> None:
+        segmented.until(lambda: segmented.driver.find_element(By.CSS_SELECTOR, selector))
+        segmented.driver.find_element(By.CSS_SELECTOR, selector).click()
+
+    rows = segmented.driver.find_elements(By.CLASS_NAME, "vertebra")
+    rows[2].click()
+    segmented.until(lambda: segmented.get("active") == "L3")
+    tap("[aria-label='Give it another level']")
+    level = "//div[contains(@class, 'v-list-item-title')][normalize-space(.)='L4']"
+    segmented.until(lambda: segmented.driver.find_element(By.XPATH, level).is_displayed())
+    segmented.driver.find_element(By.XPATH, level).click()
+    segmented.until(lambda: names() == ["L1", "L2", "L4"])
+    segmented.press("undo")
+    assert names() == LEVELS
+    tap("[aria-label='Remove it']")
+    segmented.until(lambda: names() == LEVELS[:2])
+    segmented.press("undo")
+    assert names() == LEVELS
 
 
 def test_left_stays_left_to_the_last_file(segmented: Browser, patient: tuple[Path, Volume]) -> None:
