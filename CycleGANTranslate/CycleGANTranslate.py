@@ -18,7 +18,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-from spineseg.errors import InputError
+from spineseg.errors import CancelledError, InputError
 from SpineSegMRML import dependencies, models
 from SpineSegMRML.panel import Application, Binding, Panel, forgetNode
 from SpineSegMRML.segmentations import segmentEditorNode
@@ -411,23 +411,24 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             )
 
     def onExportButton(self):
-        with slicer.util.WaitCursor():
-            self.panel.attempt(self._export)
-
-    def _export(self):
+        """Write models; the primary button cancels meanwhile."""
         parameters = self._parameterNode
         fileFormat = parameters.exportFormat.value
-        if not ensureDependencies(dependencies.EXPORT_PACKAGES.get(fileFormat, ())):
-            return []
-        exported = self.logic.exportModels(
-            parameters.segmentation,
-            parameters.inputVolume,
-            parameters.exportFolder,
-            fileFormat,
-            space=parameters.exportSpace.value,
-            which=parameters.exportScope.value,
+        self.panel.run(
+            lambda: models.ExportOutcome(
+                self.logic.exportModels(
+                    parameters.segmentation,
+                    parameters.inputVolume,
+                    parameters.exportFolder,
+                    fileFormat,
+                    self.panel.onProgress,
+                    parameters.exportSpace.value,
+                    parameters.exportScope.value,
+                )
+            ),
+            expected=(CancelledError, InputError),
+            ensure=lambda: ensureDependencies(dependencies.EXPORT_PACKAGES.get(fileFormat, ())),
         )
-        return models.told(exported)
 
 
 class CycleGANTranslateTest(ScriptedLoadableModuleTest):

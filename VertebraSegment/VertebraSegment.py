@@ -347,23 +347,24 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.placeWidget.setPlaceModeEnabled(place)
 
     def onExportButton(self):
-        with slicer.util.WaitCursor():
-            self.panel.attempt(self._export)
-
-    def _export(self):
+        """Write models; the primary button cancels meanwhile."""
         parameters = self._parameterNode
         fileFormat = parameters.exportFormat.value
-        if not ensureDependencies(dependencies.EXPORT_PACKAGES.get(fileFormat, ())):
-            return []
-        exported = self.logic.exportModels(
-            parameters.segmentation,
-            parameters.inputVolume,
-            parameters.exportFolder,
-            fileFormat,
-            space=parameters.exportSpace.value,
-            which=parameters.exportScope.value,
+        self.panel.run(
+            lambda: models.ExportOutcome(
+                self.logic.exportModels(
+                    parameters.segmentation,
+                    parameters.inputVolume,
+                    parameters.exportFolder,
+                    fileFormat,
+                    self.panel.onProgress,
+                    parameters.exportSpace.value,
+                    parameters.exportScope.value,
+                )
+            ),
+            expected=(CancelledError, InputError),
+            ensure=lambda: ensureDependencies(dependencies.EXPORT_PACKAGES.get(fileFormat, ())),
         )
-        return models.told(exported)
 
 
 class VertebraSegmentTest(ScriptedLoadableModuleTest):

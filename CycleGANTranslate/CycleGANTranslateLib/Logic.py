@@ -11,7 +11,6 @@ from spineseg import registry
 from spineseg.errors import InputError, SpineSegError
 from spineseg.methods.mr_check import check_mr
 from spineseg.planning import Exported
-from spineseg.progress import Progress
 from spineseg.result import Vertebra
 from spineseg.rethreshold import named_bodies
 from SpineSegMRML import models, names, overlays, stale, volumes
@@ -23,6 +22,7 @@ from SpineSegMRML.jobs import (
     JobOutcome,
     Report,
     TranslationOutcome,
+    progressTo,
     thresholdInChild,
     translateInChild,
 )
@@ -300,20 +300,25 @@ class TranslateLogic:
         sourceNode: Any,
         folder: str | Path,
         fileFormat: str = "STL",
-        progress: Progress | None = None,
+        onProgress: Callable[[Report], None] | None = None,
         space: str = "LPS",
         which: str = models.ALL,
     ) -> Exported:
         """Write models of the segments, as they are now; see `models.exportModels`.
+
+        `onProgress` is called in this thread before each model; it may call `cancel`.
 
         Raises
         ------
         SpineSegError
             One sentence; nothing was written.
         """
+        self._runs.requireNone()
         reason = self.validateExport(segmentationNode, sourceNode, Path(folder))
         if reason:
             raise InputError(reason)
-        return self.corrections.export(
-            segmentationNode, sourceNode, folder, fileFormat, space, which, progress
-        )
+        with self._runs.on(sourceNode) as token:
+            progress = progressTo(onProgress, token)
+            return self.corrections.export(
+                segmentationNode, sourceNode, folder, fileFormat, space, which, progress
+            )

@@ -86,13 +86,13 @@ class CorrectionLogic:
         progress: Progress | None = None,
     ) -> Exported:
         """Export models as `models.exportModels` does, and remember how."""
+        # The user may go on painting meanwhile.
+        state = stale.stateOf(segmentationNode)
         done = models.exportModels(
             segmentationNode, inputNode, folder, fileFormat, progress, space, which
         )
-        stale.noteExport(
-            segmentationNode, self.module, folder=str(folder), format=fileFormat, space=space,
-            which=which,
-        )  # fmt: skip
+        how = {"folder": str(folder), "format": fileFormat, "space": space, "which": which}
+        stale.noteExport(segmentationNode, self.module, state, **how)
         return done
 
     def validatePair(self, segmentationNode: Any, inputNode: Any, folder: Path | None) -> str:

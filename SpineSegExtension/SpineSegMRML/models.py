@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,16 @@ from SpineSegMRML.volumes import volumeFromNode
 if TYPE_CHECKING:
     from spineseg.planning import Exported
 
-__all__ = ["ALL", "FORMATS", "VISIBLE", "exportModels", "exportProblem", "told", "vertebraSurfaces"]
+__all__ = [
+    "ALL",
+    "FORMATS",
+    "VISIBLE",
+    "ExportOutcome",
+    "exportModels",
+    "exportProblem",
+    "told",
+    "vertebraSurfaces",
+]
 
 FORMATS = ("STL", "OBJ", "PLY", "3MF", "GLB")
 ALL, VISIBLE = "all", "visible"
@@ -128,6 +138,22 @@ def told(exported: Exported) -> list[str]:
     text = _("{n} models written to {folder}; watertight and manifold: {whole} of {n}.")
     first = text.format(n=len(exported.models), whole=whole, folder=exported.folder)
     return [first, *exported.warnings]
+
+
+@dataclass(frozen=True)
+class ExportOutcome:
+    """An export for `panel.Panel.run`."""
+
+    exported: Exported
+
+    @property
+    def warnings(self) -> list[str]:
+        """One sentence for everything that makes a model doubtful, or is missing beside it."""
+        return self.exported.warnings
+
+    def summary(self) -> str:
+        """Return one sentence for a user."""
+        return told(self.exported)[0]
 
 
 def _visible(segmentationNode: Any) -> set[str]:

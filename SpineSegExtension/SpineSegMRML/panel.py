@@ -149,6 +149,7 @@ class Panel:
         take: Callable[[Any], None] | None = None,
         closed: Collection[str] | None = None,
         expected: type[Exception] | tuple[type[Exception], ...] = CancelledError,
+        ensure: Callable[[], bool] | None = None,
     ) -> Any:
         """Do long work, show how it ended, and return its outcome; None if it failed.
 
@@ -162,8 +163,11 @@ class Panel:
             Sections that are closed meanwhile; all by default.
         expected : exception or tuple of them
             Shown as a line of text, without a message box.
+        ensure : callable, optional
+            Returns whether the packages for this work are there; by default those of the
+            application are looked for.
         """
-        if not self._application.ensureDependencies():
+        if not (ensure or self._application.ensureDependencies)():
             return None
         self.setRunning(True, closed)
         try:

@@ -94,11 +94,11 @@ def undoably(
     return both
 
 
-def noteExport(segmentationNode: Any, by: str, **how: Any) -> None:
-    """Note by which module and how models of a segmentation were exported: JSON values."""
-    content = {**how, "by": by, "state": stateOf(segmentationNode)}
+def noteExport(segmentationNode: Any, by: str, state: str, **how: Any) -> None:
+    """Note by which module, from which state and how models were exported: JSON values."""
+    content = {**how, "by": by, "state": state}
     segmentationNode.SetAttribute(MODELS, json.dumps(content))
-    segmentationNode.RemoveAttribute(MODELS_STALE)
+    _set(segmentationNode, MODELS_STALE, state != stateOf(segmentationNode))
 
 
 def exportedModels(segmentationNode: Any) -> dict[str, Any] | None:

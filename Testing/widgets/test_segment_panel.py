@@ -237,6 +237,25 @@ def test_models_are_written_and_the_reason_is_told_where_they_can_not(
     assert (folder / "vertebrae_RAS.3mf").is_file()
 
 
+def test_an_export_can_be_cancelled_and_then_leaves_nothing(panel, whole, tmp_path, messages):
+    panel._parameterNode.exportFolder = tmp_path / "models"
+    shown = panel.panel.onProgress
+    seen = []
+
+    def cancelling(report):
+        shown(report)
+        seen.append(visibleState(panel)[:3])
+        if len(seen) == 2:
+            panel.ui.applyButton.click()
+
+    panel.panel.onProgress = cancelling
+    panel.ui.exportButton.click()
+    assert seen[0] == ("Cancel", True, True)
+    assert messages == []
+    assert not (tmp_path / "models").exists()
+    assert visibleState(panel)[:3] == ("Apply", True, False)
+
+
 def test_what_a_format_needs_is_installed_after_a_question(panel, whole, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(dependencies, "missing", lambda packages=(): list(packages))

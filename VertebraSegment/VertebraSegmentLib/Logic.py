@@ -10,13 +10,18 @@ from typing import Any
 from spineseg import labels, registry
 from spineseg.errors import CancelledError, InputError, SpineSegError
 from spineseg.planning import Exported
-from spineseg.progress import Progress
 from spineseg.result import Vertebra
 from SpineSegMRML import models, names, segments, stale, tables, volumes
 from SpineSegMRML.choices import AUTOMATIC, deviceSettings
 from SpineSegMRML.corrections import CorrectionLogic
 from SpineSegMRML.i18n import tr as _
-from SpineSegMRML.jobs import JobOutcome, Report, segmentInChild, updateInChild
+from SpineSegMRML.jobs import (
+    JobOutcome,
+    Report,
+    progressTo,
+    segmentInChild,
+    updateInChild,
+)
 from SpineSegMRML.results import Results
 from SpineSegMRML.runs import Runs
 
@@ -288,20 +293,25 @@ class SegmentLogic:
         sourceNode: Any,
         folder: str | Path,
         fileFormat: str = "STL",
-        progress: Progress | None = None,
+        onProgress: Callable[[Report], None] | None = None,
         space: str = "LPS",
         which: str = models.ALL,
     ) -> Exported:
         """Write models of the segments, as they are now; see `models.exportModels`.
+
+        `onProgress` is called in this thread before each model; it may call `cancel`.
 
         Raises
         ------
         SpineSegError
             One sentence; nothing was written.
         """
+        self._runs.requireNone()
         reason = self.validateExport(segmentationNode, sourceNode, Path(folder))
         if reason:
             raise InputError(reason)
-        return self.corrections.export(
-            segmentationNode, sourceNode, folder, fileFormat, space, which, progress
-        )
+        with self._runs.on(sourceNode) as token:
+            progress = progressTo(onProgress, token)
+            return self.corrections.export(
+                segmentationNode, sourceNode, folder, fileFormat, space, which, progress
+            )
