@@ -79,7 +79,7 @@ class VertebraFinding:
     @property
     def suspect(self) -> bool:
         """Whether somebody should look at it: graded, or as probable as the operating point."""
-        least = calibration().least(self.score.both if self.combined else None)
+        least = calibration().least(self.score.pair if self.combined else None)
         return bool(self.graded.grade) or (self.probability or 0.0) >= least
 
     def to_json(self) -> dict[str, Any]:
@@ -240,14 +240,14 @@ def graded_findings(
     model = calibration()
     said = scores or {}
     counts = bool(said) and model.takes(networks_here())
-    both = {label: score.both for label, score in said.items()} if counts else {}
+    pairs = {label: score.pair for label, score in said.items()} if counts else {}
     findings = []
     for one, density in zip(spine, densities, strict=True):
         label = one.body.label
-        score, used = said.get(label, NetworkScore()), both.get(label)
+        score, used = said.get(label, NetworkScore()), pairs.get(label)
         sure = model.probability(one, used)
-        findings.append(VertebraFinding(one, sure, density, score, used is not None))
-    return findings, model.patient_probability(spine, both)
+        findings.append(VertebraFinding(one, sure, density, score, model.counts(used)))
+    return findings, model.patient_probability(spine, pairs)
 
 
 def _check(scan: Volume, segmentation: Volume) -> None:

@@ -50,9 +50,9 @@ class NetworkScore:
         return f"networks (0 to 1): {', '.join(said)}" if said else ""
 
     @property
-    def both(self) -> tuple[float, float] | None:
-        """Both scores, or None where one is missing."""
-        return None if self.voxels is None or self.vae is None else (self.voxels, self.vae)
+    def pair(self) -> tuple[float | None, float | None]:
+        """The scores in the order of `spineseg.measure.fracture_probability.NETWORKS`."""
+        return self.voxels, self.vae
 
 
 def networks_here(models: str | None = None) -> dict[str, str]:

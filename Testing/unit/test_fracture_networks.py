@@ -87,9 +87,8 @@ def test_networks_are_asked_where_there_are_weights(models: Path, tmp_path: Path
     assert network_scores(scan, labels, where, models=str(tmp_path)) == {}
     found = network_scores(scan, labels, where, models=str(models))
     assert set(found) == {20}  # no cervical vertebra was learned
-    assert found[20].both is not None
-    assert all(0 < s < 1 for s in found[20].both)
-    assert NetworkScore(voxels=0.5).both is None
+    assert all(s is not None and 0 < s < 1 for s in found[20].pair)
+    assert NetworkScore(voxels=0.5).pair == (0.5, None)
     assert NetworkScore(voxels=0.5).words == "networks (0 to 1): voxels 0.50"
     assert not NetworkScore().words
     assert set(networks_here(str(models))) == {VOXELS, VAE}
@@ -152,9 +151,10 @@ def test_a_combination_learns_whom_to_trust(models: Path, monkeypatch: pytest.Mo
         good = 1 / (1 + np.exp(-rng.normal(3 if ill else -3, 2)))
         row["networks"] = json.dumps({VOXELS: float(good), VAE: float(rng.random())})
         rows.append(row)
-    made = combined(rows)
+    made = combined(rows, NETWORKS)
     assert made["vertebra"]["voxels"] > 3 * abs(made["vertebra"]["vae"])
     assert set(made["networks"]) == {VOXELS, VAE}
+    assert set(combined(rows)["networks"]) == {VAE}
     assert Combination(**made).operating_point < 0.7
 
 
@@ -180,9 +180,14 @@ def test_scores_count_only_with_the_networks_they_were_fitted_on(
     assert with_networks.takes(networks_here())
     assert not with_networks.takes({**networks_here(), VAE: "other"})
     assert not replace(shipped, combination=None).takes({})
+    assert not with_networks.counts((0.5, None))
+    assert with_networks.probability(one, (0.5, None)) == shipped.probability(one)
+    alone = {name: value for name, value in weights.items() if name != "voxels"}
+    by_shape = replace(with_networks, combination=replace(own, vertebra=alone))
+    assert by_shape.probability(one, (None, 0.9)) == pytest.approx(high)
     scan, labels, _ = drawn_scan(SCENE)
     plain = {f.level: f for f in find_fractures(scan, labels, networks=False).findings}
-    assert all(f.score.both is None for f in plain.values())
+    assert not any(f.score.known for f in plain.values())
     monkeypatch.setattr("spineseg.fracture.calibration", lambda: with_networks)
     found = {f.level: f for f in find_fractures(scan, labels).findings}
     assert found["L3"].combined

@@ -41,6 +41,10 @@ Floats = NDArray[np.float64]
 RIDGE = 1.0  # penalty on weights, with features of a spread of 1
 SENSITIVITY = 0.95
 """Of the operating point: share of the vertebrae with a loss of 20 % or more that are suspects."""
+COUNTING = ("vae",)
+"""Networks whose scores count. With the voxel classifier's besides, patients that were not fitted
+on were told no better (docs/fracture-voxels.md)."""
+_MODELS = dict(zip(NETWORKS, (VOXELS, VAE), strict=True))
 _FOLDS = 5
 
 
@@ -104,17 +108,21 @@ def fit(rows: Sequence[Mapping[str, str]], names: Sequence[str] = FEATURES) -> d
 def _evidence(row: Mapping[str, str], names: Sequence[str]) -> list[float]:
     """Return the features of a row by name."""
     said = json.loads(row["networks"] or "{}") if set(names) & set(NETWORKS) else {}
-    own = {"voxels": VOXELS, "vae": VAE}
     return [
-        logit_of(said.get(own[name], 0.5)) if name in own else float(row[name]) for name in names
+        logit_of(said.get(_MODELS[name], 0.5)) if name in _MODELS else float(row[name])
+        for name in names
     ]
 
 
-def combined(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """Return the combination of rules and networks, in the form of the file."""
-    made = fit(rows, (*FEATURES, *NETWORKS))
+def combined(
+    rows: Sequence[Mapping[str, str]], counting: Sequence[str] = COUNTING
+) -> dict[str, Any]:
+    """Return the combination of rules and networks (of `NETWORKS`), in the form of the file."""
+    found = fit(rows, (*FEATURES, *counting))
     kept = ("vertebra", "patient", "operating_point")
-    return {**{name: made[name] for name in kept}, "networks": networks_here()}
+    here = networks_here()
+    own = {_MODELS[name]: here[_MODELS[name]] for name in counting}
+    return {**{name: found[name] for name in kept}, "networks": own}
 
 
 def _named(weights: Floats, names: Sequence[str]) -> dict[str, float]:
@@ -173,7 +181,7 @@ def main(arguments: Sequence[str]) -> None:
     rows = ResultFile(asked.o, COLUMNS, resume=True).rows
     models = fit(rows)
     if asked.networks:
-        models["combination"] = combined(rows)
+        models["combination"] = {**combined(rows), "made": how(rows, asked.numbers)}
     write(models, how(rows, asked.numbers), asked.to)
 
 

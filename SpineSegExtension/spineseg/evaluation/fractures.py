@@ -197,15 +197,16 @@ def patient_rows(
     spine = grade_spine(bodies)
     found = {one.body.name: one for one in spine}
     model = calibration()
-    used: dict[int, tuple[float, float] | None] = {}
+    used: dict[int, tuple[float | None, float | None] | None] = {}
     if networks is not None and model.takes(networks_here(networks.models)):
-        used = {n: (s, scores[VAE][n]) for n, s in scores[VOXELS].items() if n in scores[VAE]}
+        known = {*scores[VOXELS], *scores[VAE]}
+        used = {n: (scores[VOXELS].get(n), scores[VAE].get(n)) for n in known}
     highest = 0
     for level in whole_levels(truth):
-        known = scene.truth(level)
-        if known is None:
+        graded = scene.truth(level)
+        if graded is None:
             continue
-        grade, kind = known
+        grade, kind = graded
         highest = max(highest, grade)
         row: dict[str, Any] = {
             "kind": "vertebra", "masks": masks, "level": level, "mimic": scene.mimic(level),
@@ -219,11 +220,11 @@ def patient_rows(
         else:
             row.update(features_of(one))
             row.update(grade=one.grade, type=one.kind, evaluable=1)
-            both = used.get(one.body.label)
-            sure = model.probability(one, both) or 0.0
+            pair = used.get(one.body.label)
+            sure = model.probability(one, pair) or 0.0
             row.update(probability=sure, by_rules=model.probability(one))
             row["mimics_named"] = ", ".join(one.mimics)
-            row["suspect"] = int(bool(one.grade) or sure >= model.least(both))
+            row["suspect"] = int(bool(one.grade) or sure >= model.least(pair))
         yield row
     yield {
         "kind": PATIENT, "masks": masks, "grade_true": highest,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -26,7 +26,8 @@ __all__ = [
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
-Score = tuple[float, float] | None
+Score = tuple[float | None, float | None] | None
+"""What each of `NETWORKS` says of a vertebra, 0 to 1; None where it says nothing."""
 
 FEATURES = ("loss", "by_own", "by_neighbours", "by_level", "hollow", "node", "named")
 """Evidence of one vertebra: the loss that gives the grade; that by each reference; how much more
@@ -34,7 +35,7 @@ is lost in the middle than at the rims; the deepest node, cm; and whether a mimi
 PATIENT_FEATURES = ("highest", "expected")
 """Of a patient: the highest logit, and the sum of the probabilities."""
 NETWORKS = ("voxels", "vae")
-"""What the combination knows besides: the logits of the voxel classifier and of Spine-VAE."""
+"""What a combination may know besides: the logits of the voxel classifier and of Spine-VAE."""
 FILE = "resources/fracture_calibration.json"
 
 
@@ -45,23 +46,31 @@ class Combination:
     Attributes
     ----------
     vertebra : mapping of str to float
-        By `FEATURES` and `NETWORKS`, and "intercept".
+        By `FEATURES`, those of `NETWORKS` that count, and "intercept".
     patient : mapping of str to float
     operating_point : float
     networks : mapping of str to str
         SHA-256 of the weights whose scores it was fitted on: with others it says nothing.
+    made : mapping
+        As of `Calibration`.
     """
 
     vertebra: Mapping[str, float]
     patient: Mapping[str, float]
     operating_point: float
     networks: Mapping[str, str]
+    made: Mapping[str, Any] = field(default_factory=dict)
 
-    def logit(self, graded: Graded, voxels: float, vae: float) -> float:
-        """Return the logit of a vertebra that is evaluable, from its networks' scores too."""
-        found = {**features_of(graded), "voxels": logit_of(voxels), "vae": logit_of(vae)}
-        weights = self.vertebra
-        return weights["intercept"] + sum(weights[n] * found[n] for n in (*FEATURES, *NETWORKS))
+    def scores(self, score: Score) -> dict[str, float] | None:
+        """Return the logits that count by name, or None where one of them is missing."""
+        said = dict(zip(NETWORKS, score or (None, None), strict=True))
+        found = {n: logit_of(s) for n, s in said.items() if n in self.vertebra and s is not None}
+        return found if len(found) == sum(n in self.vertebra for n in NETWORKS) else None
+
+    def logit(self, graded: Graded, scores: Mapping[str, float]) -> float:
+        """Return the logit of a vertebra that is evaluable, from what `scores` returned too."""
+        found = {**features_of(graded), **scores}
+        return self.vertebra["intercept"] + sum(self.vertebra[n] * found[n] for n in found)
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,13 @@ class Calibration:
     combination: Combination | None = None
 
     def takes(self, networks: Mapping[str, str]) -> bool:
-        """Whether the combination was fitted on just these networks (SHA-256 by name)."""
-        return self.combination is not None and dict(self.combination.networks) == dict(networks)
+        """Whether the combination was fitted on these networks (SHA-256 by name)."""
+        own = {} if self.combination is None else self.combination.networks
+        return bool(own) and all(networks.get(name) == sha for name, sha in own.items())
+
+    def counts(self, score: Score) -> bool:
+        """Whether a vertebra's probability takes its networks' scores in."""
+        return self.combination is not None and self.combination.scores(score) is not None
 
     def logit(self, features: Mapping[str, float]) -> float:
         """Return a vertebra's log odds by the rules alone."""
@@ -104,9 +118,10 @@ class Calibration:
         return _logistic(self._of_one(graded, score))
 
     def _of_one(self, graded: Graded, score: Score) -> float:
-        if score is None or self.combination is None:
+        scores = None if self.combination is None else self.combination.scores(score)
+        if scores is None or self.combination is None:
             return self.logit(features_of(graded))
-        return self.combination.logit(graded, *score)
+        return self.combination.logit(graded, scores)
 
     def patient_probability(
         self, spine: Sequence[Graded], scores: Mapping[int, Score] | None = None
@@ -120,14 +135,14 @@ class Calibration:
         if not seen:
             return None
         found = patient_features([self._of_one(one, own.get(one.body.label)) for one in seen])
-        combined = self.combination is not None and any(v is not None for v in own.values())
+        combined = any(self.counts(score) for score in own.values())
         weights = self.combination.patient if combined and self.combination else self.patient
         total = sum(weights[n] * found[n] for n in PATIENT_FEATURES)
         return _logistic(weights["intercept"] + total)
 
     def least(self, score: Score = None) -> float:
         """Return the probability from which on a vertebra is a suspect."""
-        if score is None or self.combination is None:
+        if self.combination is None or not self.counts(score):
             return self.operating_point
         return self.combination.operating_point
 
