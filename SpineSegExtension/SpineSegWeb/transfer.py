@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +13,7 @@ __all__ = ["add_routes"]
 
 ROOM = 256 * 2**20
 """Bytes of the disk that an upload leaves free."""
+LONGEST_NAME = 120
 
 
 def add_routes(application: Any, app: Any) -> None:
@@ -36,8 +37,10 @@ async def _upload(request: web.Request, app: Any) -> web.Response:
     """Take a file under its own name into a folder of its own, and open it."""
     if app.state.busy:
         return web.Response(status=409, text="Wait for the end of what is under way.")
-    given = request.query.get("name", "").replace("\\", "/")
-    name = PurePosixPath(given).name.lstrip(".") or "scan"
+    given = request.query.get("name", "").replace("\\", "/").rpartition("/")[2]
+    # Only what is a plain name on every system; its ending tells the format.
+    plain = "".join(c if c.isalnum() or c in "._- ()" else "_" for c in given)
+    name = plain[-LONGEST_NAME:].lstrip(". ") or "scan"
     folder = Path(app.folder.name)
     free = shutil.disk_usage(folder).free - ROOM
     if (request.content_length or 0) > free:
