@@ -257,7 +257,7 @@ class App(Page):
         result = None
         try:
             result = change()
-        # As above.
+        # Whatever goes wrong must reach the user as a sentence.
         except Exception as error:  # noqa: BLE001
             self.say(str(readable(error)))
         with self.state:

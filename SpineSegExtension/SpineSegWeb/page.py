@@ -56,8 +56,15 @@ class Page:
         The websocket waits for a handler, so each action is a task of its own.
         """
 
+        async def safely(*arguments: Any) -> None:
+            try:
+                await getattr(self, name)(*arguments)
+            # Whatever goes wrong must reach the user as a sentence.
+            except Exception as error:  # noqa: BLE001
+                self.say(str(readable(error)))
+
         def handle(*arguments: Any) -> None:
-            asynchronous.create_task(getattr(self, name)(*arguments))
+            asynchronous.create_task(safely(*arguments))
 
         return handle
 
@@ -77,7 +84,7 @@ class Page:
             return True, await on_loop(work)
         except CancelledError as error:
             self.say(str(error), "note")
-        # Whatever goes wrong must free the page and reach the user as a sentence.
+        # As above; and it must free the page.
         except Exception as error:  # noqa: BLE001
             self.say(str(readable(error)))
         finally:
