@@ -78,6 +78,7 @@ LABEL = "label"
 FRACTURE = "fracture"
 DEFAULT_TRANSLATE = "cyclegan"
 DEFAULT_COBB = "cobb-landmarks"
+FRACTURE_VOXELS, SPINE_VAE = "fracture-voxels", "spine-vae"
 DEFAULT_SEGMENT = "vertebra-unet"
 DEFAULT_UPDATE = "cascade"
 """The method that can go on from a corrected vertebra: it walks from one to the next."""
@@ -148,6 +149,15 @@ METHODS: tuple[Method, ...] = (
             " rib or 6th lumbar vertebra need a look."
         ),
     ),
+    Method(
+        name=FRACTURE_VOXELS,
+        title="Fractured voxels (dual-pathway network)",
+        task=FRACTURE,
+        module="fracture_voxels",
+        summary="Classifies the voxels of a CT as background, normal or fractured vertebra.",
+        models=("fracture-voxels",),
+        limits="Trained on digital patients: fractures without loss of height are not seen.",
+    ),
 )
 
 
@@ -161,26 +171,6 @@ FILM_LABELS = Method(
     limits="Films of the whole spine with the usual vertebrae: it always names all it learned.",
 )
 """Joins `METHODS` when its weights ship."""
-
-FRACTURE_VOXELS = Method(
-    name="fracture-voxels",
-    title="Fractured voxels (dual-pathway network)",
-    task=FRACTURE,
-    module="fracture_voxels",
-    summary="Classifies the voxels of a CT as background, normal or fractured vertebra.",
-    models=("fracture-voxels",),
-    limits="Trained on digital patients: fractures without loss of height are not seen.",
-)
-SPINE_VAE = Method(
-    name="spine-vae",
-    title="Fractured vertebrae by their shape (Spine-VAE)",
-    task=FRACTURE,
-    module="spine_vae",
-    summary="Describes each masked vertebra by 64 numbers and tells whether it is fractured.",
-    models=("spine-vae",),
-    limits="Needs a good segmentation; trained on digital patients, without the neck.",
-)
-"""Join `METHODS` when their weights ship."""
 
 
 def names(task: str | None = None) -> tuple[str, ...]:

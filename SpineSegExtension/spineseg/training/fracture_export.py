@@ -49,7 +49,7 @@ def export_voxels(
     command += f" --variant {settings.variant} --patients {patients} --hours {settings.hours:g}"
     card = ModelCard(
         name=fracture_voxels.MODEL,
-        method=registry.FRACTURE_VOXELS.name,
+        method=registry.FRACTURE_VOXELS,
         version=VERSION,
         description="Classifies the voxels of a CT as background, normal or fractured vertebra.",
         created=date.today().isoformat(),
@@ -93,7 +93,7 @@ def export_vae(
     command += f" --kind {settings.kind} --patients {patients} --hours {settings.hours:g}"
     card = ModelCard(
         name=spine_vae.MODEL,
-        method=registry.SPINE_VAE.name,
+        method=registry.SPINE_VAE,
         version=VERSION,
         description="Describes a masked vertebra by 64 numbers and tells whether it is fractured.",
         created=date.today().isoformat(),
