@@ -158,6 +158,15 @@ METHODS: tuple[Method, ...] = (
         models=("fracture-voxels",),
         limits="Trained on digital patients: fractures without loss of height are not seen.",
     ),
+    Method(
+        name=SPINE_VAE,
+        title="Fractured vertebrae by their shape (Spine-VAE)",
+        task=FRACTURE,
+        module="spine_vae",
+        summary="Describes each masked vertebra by 64 numbers and tells whether it is fractured.",
+        models=("spine-vae",),
+        limits="Needs a good segmentation; trained on digital patients, without the neck.",
+    ),
 )
 
 
