@@ -217,6 +217,7 @@ def graded_findings(
     bodies: Sequence[VertebraBody],
     densities: Sequence[BoneDensity],
     scores: Mapping[int, NetworkScore] | None = None,
+    moved: Collection[int] = (),
 ) -> tuple[list[VertebraFinding], float | None]:
     """Grade measured vertebrae, some perhaps with moved points.
 
@@ -228,6 +229,9 @@ def graded_findings(
         One for each.
     scores : mapping of int to NetworkScore, optional
         By label. They count where the calibration was fitted on the networks at hand.
+    moved : collection of int
+        Labels of vertebrae whose points are a user's: the networks saw the mask that these
+        correct, so there the rules alone count.
 
     Returns
     -------
@@ -240,7 +244,7 @@ def graded_findings(
     model = calibration()
     said = scores or {}
     counts = bool(said) and model.takes(networks_here())
-    pairs = {label: score.pair for label, score in said.items()} if counts else {}
+    pairs = {n: score.pair for n, score in said.items() if counts and n not in moved}
     findings = []
     for one, density in zip(spine, densities, strict=True):
         label = one.body.label

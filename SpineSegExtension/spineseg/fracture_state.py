@@ -140,7 +140,9 @@ class FractureState:
 
     def findings(self) -> tuple[list[VertebraFinding], float | None]:
         """Return the graded vertebrae, and how probable it is that the patient has a fracture."""
-        findings, probability = graded_findings(self.bodies, self.densities, self.scores)
+        findings, probability = graded_findings(
+            self.bodies, self.densities, self.scores, self.moved
+        )
         return [self._told(finding) for finding in findings], probability
 
     def fractures(self, segmentation: Volume) -> Fractures:

@@ -155,5 +155,5 @@ def test_the_calibration_is_plain_json() -> None:
 
     text = resources.files("spineseg").joinpath("resources/fracture_calibration.json").read_text()
     assert set(json.loads(text)) == {
-        "vertebra", "patient", "operating_point", "specificity", "made",
+        "vertebra", "patient", "operating_point", "specificity", "made", "combination",
     }  # fmt: skip
