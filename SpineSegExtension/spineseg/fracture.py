@@ -198,7 +198,9 @@ def find_fractures(
     densities = [measure_density(scan, body) for body in bodies]
     progress("measure", 0.75, "networks")
     where = [(body.label, body.centre) for body in bodies]
-    scores = network_scores(scan, segmentation, where) if networks else {}
+    asked = network_scores(scan, segmentation, where) if networks else {}
+    # Of a vertebra that is cut off, a network says something just the same.
+    scores = {b.label: asked[b.label] for b in bodies if b.label in asked and not b.problem}
     findings, probability = graded_findings(bodies, densities, scores)
     progress("measure", 0.9, "contrast")
     blood = aorta_hu(scan, bodies)

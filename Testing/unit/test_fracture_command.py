@@ -59,7 +59,8 @@ def test_the_fracture_is_found_and_no_other(found: Fractures) -> None:
 def test_what_is_cut_off_is_listed_with_its_reason(found: Fractures) -> None:
     lost = [f for f in found.findings if f.graded.problem]
     assert lost
-    assert all("edge of the scan" in f.graded.problem for f in lost)
+    assert all("edge of the scan" in f.graded.problem or "scrap" in f.graded.problem for f in lost)
+    assert not any(f.score.known for f in lost)
     assert any(text.startswith("Not evaluable") for text in found.warnings)
 
 
