@@ -23,6 +23,7 @@ from spineseg.cli_common import Debug, Output, note, vertebrae, work
 from spineseg.cli_evaluate import evaluate_app
 from spineseg.cli_export import export_command
 from spineseg.cli_fracture import evaluate_fracture_command, fracture_command
+from spineseg.cli_label import label_command
 from spineseg.cli_train import train_command
 from spineseg.cli_translate import translate_command
 from spineseg.cli_validate import validate_command
@@ -192,6 +193,7 @@ def phantom_command(
 app.command("train")(train_command)
 app.command("translate")(translate_command)
 app.command("cobb")(cobb_command)
+app.command("label")(label_command)
 app.command("export")(export_command)
 app.command("fracture")(fracture_command)
 evaluate_app.command("fracture")(evaluate_fracture_command)

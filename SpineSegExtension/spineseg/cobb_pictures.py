@@ -15,13 +15,15 @@ from spineseg.measure.cobb import LOWER, UPPER
 from spineseg.measure.endplates import Endplate
 from spineseg.measure.film import FilmMeasurement
 from spineseg.measure.spine_angles import SpineAngles
+from spineseg.methods.film_checks import DOUBTFUL
+from spineseg.methods.film_result import FilmLevels
 from spineseg.pictures import palette
 from spineseg.volume import Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["film_png", "spine_png"]
+__all__ = ["film_png", "levels_png", "spine_png"]
 
 Floats = NDArray[np.float64]
 DPI = 100
@@ -34,14 +36,7 @@ _BEYOND = 1.2  # of an endplate's width: how far the lines of an angle reach out
 
 def film_png(measured: FilmMeasurement, film: Film) -> bytes:
     """Draw a film with its endplates; those that an angle lies between reach out of the spine."""
-    axes = _axes(film.width_px, film.height_px * film.pixel_aspect)
-    # A tall film is shown smaller than it is: every other pixel is enough.
-    step = max(1, film.height_px // (2 * _TALL_PX))
-    shown = film.array[::step, ::step].astype(np.float32)
-    low, high = np.percentile(shown, (0.5, 99.5))
-    grey = np.clip((shown - low) / max(float(high - low), 1e-6), 0, 1)
-    extent = (-0.5, film.width_px - 0.5, film.height_px - 0.5, -0.5)
-    axes.imshow(grey, cmap="gray", extent=extent, aspect="auto", vmin=0, vmax=1)
+    axes = _film_axes(film)
     if measured.corners_px is not None:
         _endplates(axes, measured, measured.corners_px)
         for first, last, hollow, angle in _angles(measured, measured.corners_px):
@@ -51,6 +46,34 @@ def film_png(measured: FilmMeasurement, film: Film) -> bytes:
             x = middle[0] + hollow * 2.2 * float(np.linalg.norm(first[1] - first[0]))
             x = float(np.clip(x, _EDGE * film.width_px, (1 - _EDGE) * film.width_px))
             _write(axes, x, float(middle[1]), f"{angle:.0f}°", big=True)
+    return _film_png(axes, film)
+
+
+def levels_png(found: FilmLevels, film: Film) -> bytes:
+    """Draw a film with the levels' names; those that are unsure in red, with a question mark."""
+    axes = _film_axes(film)
+    aside = 0.03 * film.width_px
+    for level, (x, y), sure in zip(found.levels, found.centres_px, found.confidence, strict=True):
+        doubtful = sure < DOUBTFUL
+        axes.plot([x], [y], "o", markersize=3, color=_ENDS if doubtful else _PLATE)
+        _write(axes, float(x) + aside, float(y), f"{level}?" if doubtful else level)
+    return _film_png(axes, film)
+
+
+def _film_axes(film: Film) -> Axes:
+    """Show a film; points are its pixels."""
+    axes = _axes(film.width_px, film.height_px * film.pixel_aspect)
+    # A tall film is shown smaller than it is: every other pixel is enough.
+    step = max(1, film.height_px // (2 * _TALL_PX))
+    shown = film.array[::step, ::step].astype(np.float32)
+    low, high = np.percentile(shown, (0.5, 99.5))
+    grey = np.clip((shown - low) / max(float(high - low), 1e-6), 0, 1)
+    extent = (-0.5, film.width_px - 0.5, film.height_px - 0.5, -0.5)
+    axes.imshow(grey, cmap="gray", extent=extent, aspect="auto", vmin=0, vmax=1)
+    return axes
+
+
+def _film_png(axes: Axes, film: Film) -> bytes:
     axes.set_xlim(-0.5, film.width_px - 0.5)
     axes.set_ylim(film.height_px - 0.5, -0.5)
     return _png(axes)

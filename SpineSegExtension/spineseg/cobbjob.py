@@ -25,7 +25,7 @@ from spineseg.pipeline import LABELS, check_folder
 from spineseg.progress import Progress
 from spineseg.result import MeasureResult
 
-__all__ = ["CobbDone", "CobbJob", "Failed", "measure", "run_cobb"]
+__all__ = ["CobbDone", "CobbJob", "Failed", "folder_names", "measure", "run_cobb"]
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _folder(source: Path, output: Path, job: CobbJob, progress: Progress) -> Cob
         )
     method_for_films(job.method)
     done = CobbDone(output)
-    for number, (path, name) in enumerate(zip(films, _names(films), strict=True)):
+    for number, (path, name) in enumerate(zip(films, folder_names(films), strict=True)):
         part = progress.part(number / len(films), (number + 1) / len(films))
         part("film", 0.0, path.name)
         try:
@@ -196,7 +196,7 @@ def _folder(source: Path, output: Path, job: CobbJob, progress: Progress) -> Cob
     return done
 
 
-def _names(films: list[Path]) -> list[str]:
+def folder_names(films: list[Path]) -> list[str]:
     """Return a folder's name for each film: its stem, or all of its name where two share that."""
     stems = [path.stem for path in films]
     return [p.name if stems.count(p.stem) > 1 else p.stem for p in films]

@@ -78,6 +78,7 @@ LABEL = "label"
 FRACTURE = "fracture"
 DEFAULT_TRANSLATE = "cyclegan"
 DEFAULT_COBB = "cobb-landmarks"
+FILM_LABELS = "film-labels"
 FRACTURE_VOXELS, SPINE_VAE = "fracture-voxels", "spine-vae"
 DEFAULT_SEGMENT = "vertebra-unet"
 DEFAULT_UPDATE = "cascade"
@@ -150,6 +151,18 @@ METHODS: tuple[Method, ...] = (
         ),
     ),
     Method(
+        name=FILM_LABELS,
+        title="Levels on a film (U-Net and residual corrector)",
+        task=LABEL,
+        module="film_labels",
+        summary="Names the vertebrae on a frontal or lateral radiograph and finds their centres.",
+        models=("film-labels-ap", "film-labels-lateral"),
+        limits=(
+            "Films of the whole spine with the usual vertebrae: it always names all it learned, and"
+            " on frontal films a region may be one off."
+        ),
+    ),
+    Method(
         name=FRACTURE_VOXELS,
         title="Fractured voxels (dual-pathway network)",
         task=FRACTURE,
@@ -168,18 +181,6 @@ METHODS: tuple[Method, ...] = (
         limits="Needs a good segmentation; trained on digital patients, without the neck.",
     ),
 )
-
-
-FILM_LABELS = Method(
-    name="film-labels",
-    title="Levels on a film (U-Net and residual corrector)",
-    task=LABEL,
-    module="film_labels",
-    summary="Names the vertebrae on a frontal or lateral radiograph and finds their centres.",
-    models=("film-labels-ap", "film-labels-lateral"),
-    limits="Films of the whole spine with the usual vertebrae: it always names all it learned.",
-)
-"""Joins `METHODS` when its weights ship."""
 
 
 def names(task: str | None = None) -> tuple[str, ...]:

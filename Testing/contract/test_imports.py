@@ -44,7 +44,7 @@ EXTRA = {
 }
 PRINTING = {
     "cli.py", "cli_app.py", "cli_cobb.py", "cli_common.py", "cli_evaluate.py", "cli_export.py",
-    "cli_fracture.py", "cli_train.py",
+    "cli_fracture.py", "cli_label.py", "cli_train.py",
     "cli_translate.py", "cli_validate.py", "worker.py",
 }  # fmt: skip
 WINDOWS = {"slicer.app", "slicer.modules", "slicer.mrmlScene"}

@@ -329,8 +329,8 @@ def test_a_training_leaves_weights_card_and_figures(trained: Path, films: Path) 
     figures = {(row["data"].endswith("alone"), row["metric"]): row for row in card.results}
     assert figures[False, "identified_percent"]["n"] == 2
     assert 0 <= figures[True, "identified_percent"]["value"] <= 100
-    assert card.method == registry.FILM_LABELS.name
-    assert registry.FILM_LABELS.load() is film_labels
+    assert card.method == registry.FILM_LABELS
+    assert registry.get(card.method).load() is film_labels
     with pytest.raises(InputError, match="holds that training"):
         fit(films, {"output": trained, "plan": TINY}, Progress())
     with pytest.raises(InputError, match="--data"):

@@ -107,7 +107,7 @@ def evaluate_films(
     progress = progress or Progress()
     settings = replace(settings, view=settings.view or AP)
     truths = _cases(Path(folder), str(settings.view), fold)
-    name = registry.FILM_LABELS.name
+    name = registry.FILM_LABELS
     sha = load_card(MODEL_OF[str(settings.view)], settings.models).sha256
     print_ = fingerprint({**asdict(settings), "weights": sha}, ())
     file = ResultFile(Path(output), COLUMNS, resume)

@@ -66,7 +66,7 @@ def export_labels(
     seen = "a frontal" if settings.view == AP else "a lateral"
     card = ModelCard(
         name=name,
-        method=registry.FILM_LABELS.name,
+        method=registry.FILM_LABELS,
         version=VERSION,
         description=f"Finds the centres of {levels[0]}–{levels[-1]} on {seen} film of the spine.",
         created=date.today().isoformat(),
