@@ -248,3 +248,17 @@ def test_the_segment_under_the_cursor_is_selected_between_strokes(scene, case, c
     selection.stop()
     cursor.SetCursorPositionRAS(middle("L1"))
     assert editor.GetSelectedSegmentID() == "L2"
+
+
+def test_what_is_painted_during_a_run_that_may_overwrite_is_kept(scene, case, ct):
+    node, table = case
+    stroke(scene, node, ct, "L1", half(node, ct, "L1"), erase=True)
+
+    def painting(volume, *_, **__):
+        stroke(scene, node, ct, "L2", half(node, ct, "L2"), erase=True)
+        return answer(volume)
+
+    before = int(layers.masks(node, ct)["L2"].array.sum())
+    done = SegmentLogic(painting).segment(ct, node, table, overwriteEdits=True)
+    assert done.segmentationNode is not node
+    assert int(layers.masks(node, ct)["L2"].array.sum()) < before

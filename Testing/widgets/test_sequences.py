@@ -246,8 +246,9 @@ class Session:
             button.click()
             parameters = self.panel()._parameterNode
             node = getattr(parameters, "segmentation", None)
-            if self.module == SEGMENT and self.sourceOf(node) is parameters.inputVolume:
-                assert stale.outOfDate(node, SEGMENT) == []
+            scan = self.sourceOf(node)
+            if self.module == SEGMENT and scan and scan is parameters.inputVolume:
+                assert stale.outOfDate(node, SEGMENT) == [], self.panel().ui.statusLabel.text
 
     def undo(self):
         self.visit(SEGMENT)

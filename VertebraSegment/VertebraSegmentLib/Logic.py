@@ -173,7 +173,7 @@ class SegmentLogic:
         onProgress : callable, optional
             Called in this thread about every 50 ms with a `Report`; may call `cancel`.
         overwriteEdits : bool
-            Whether corrections may be lost.
+            Whether corrections may be lost that were there when the run began.
 
         Raises
         ------
@@ -184,6 +184,7 @@ class SegmentLogic:
         reason = self.validate(inputNode, method)
         if reason:
             raise InputError(reason)
+        before = stale.stateOf(segmentationNode) if overwriteEdits and segmentationNode else ""
         with self._runs.on(inputNode) as token:
             outcome = self._runner(
                 volumes.volumeFromNode(inputNode),
@@ -193,7 +194,9 @@ class SegmentLogic:
                 token=token,
             )
         name = _("{volume} vertebrae").format(volume=inputNode.GetName())
-        with Results(inputNode, overwriteEdits) as results:
+        # What was painted during the run was not meant.
+        overwrite = bool(before) and stale.stateOf(segmentationNode) == before
+        with Results(inputNode, overwrite) as results:
             node = results.segmentation(outcome.labelVolume, name, segmentationNode)
             node.CreateClosedSurfaceRepresentation()
             # The table of what was corrected stays with it.
