@@ -286,7 +286,7 @@ def test_files_are_those_of_the_command(logic, nodes, tmp_path):
     content = json.loads((folder / "fractures.json").read_text(encoding="utf-8"))
     rows = {row["level"]: row for row in content["vertebrae"]}
     assert (rows["L1"]["genant_grade"], rows["L3"]["genant_grade"]) == (3, 3)
-    assert rows["L3"]["evidence"][-1] == "its points were moved by hand"
+    assert "its points were moved by hand" in rows["L3"]["evidence"]
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert "Points moved by hand: L3." in html
     assert html.count("data:image/png") == 2

@@ -200,7 +200,9 @@ class SegmentLogic:
             node = results.segmentation(outcome.labelVolume, name, segmentationNode)
             node.CreateClosedSurfaceRepresentation()
             # The table of what was corrected stays with it.
-            table = results.table(outcome.vertebrae, name, None if results.warnings else tableNode)
+            text = _("{volume} heights and volumes").format(volume=inputNode.GetName())
+            former = None if results.warnings else tableNode
+            table = results.table(outcome.vertebrae, text, former)
             stale.madeFrom(table, node, MODULE)
         # Clicks on what is not there any more can't be undone.
         self.clicks.history.forget(node)
