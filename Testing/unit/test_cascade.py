@@ -134,7 +134,8 @@ def test_halves_become_one_vertebra() -> None:
 
 
 def test_the_sacrum_ends_the_walk() -> None:
-    phantom = patient(levels=("L2", "L5"), margin_mm=(50.0, 60.0, 45.0))
+    # One whose sacrum lies where the walk looks for the next vertebra.
+    phantom = patient(3, levels=("L2", "L5"), margin_mm=(50.0, 60.0, 45.0))
     assert (coarse_truth(phantom.vertebrae, phantom.tissue).array == CoarseClass.SACRUM).sum() > 50
     scan, _, _, guide = guided(phantom)
     looker = OracleLooker.at(phantom)
