@@ -154,7 +154,7 @@ def test_a_row_and_the_arrow_keys_jump_to_a_vertebra(panel, nodes, scene, slicer
     assert crosshair.GetCrosshairRAS() == (1.0, 2.0, 3.0)
     assert view(panel).selectionModel().hasSelection()
     goTo(panel, "L3")
-    assert panel.ui.whyLabel.text.endswith("its points were moved by hand.")
+    assert "its points were moved by hand" in panel.ui.whyLabel.text
     scene.RemoveNode(nodes[1])
     assert panel.ui.whyLabel.text == ""
 
