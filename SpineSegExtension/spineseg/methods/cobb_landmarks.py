@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spineseg.errors import InputError, WeightsError
+from spineseg.errors import InputError
 from spineseg.io.films import Film
 from spineseg.methods import film_checks
 from spineseg.methods.film_chain import LEVELS_OF, Frames, best_chain, frames_of, smoothed
@@ -28,6 +28,7 @@ from spineseg.methods.film_heat import expectation, mass_near
 from spineseg.methods.film_picture import Picture, prepare, sample
 from spineseg.methods.film_result import AP, LATERAL, FilmResult
 from spineseg.methods.film_windows import MIRRORED, canvas_image, window_points, with_level
+from spineseg.methods.loading import build
 from spineseg.progress import Progress
 from spineseg.weights import card_path
 
@@ -221,24 +222,10 @@ def load(models: str | None, device: str | None, view: str = AP) -> Any:
 
     from spineseg.device import choose_device
     from spineseg.networks.film_unet import FilmNetworks
-    from spineseg.weights import load_card, load_state
 
-    name = MODEL_OF[view]
-    card, state = load_card(name, models), load_state(name, models)
-    try:
-        if card.architecture["name"] != FilmNetworks.__name__:
-            raise ValueError(f"unknown architecture {card.architecture['name']}")
-        network = FilmNetworks(**card.architecture["params"])
-        network.load_state_dict(state)
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(
-            f"The card of model {name!r} does not describe its weights.",
-            "Install SpineSeg again, or train the model with the command on its card.",
-            str(error),
-        ) from error
-    network.eval().requires_grad_(False)
+    network = build(MODEL_OF[view], FilmNetworks, models)[1]
     layout = torch.channels_last
-    return network.to(choose_device(device), memory_format=layout)  # type: ignore[call-overload]
+    return network.to(choose_device(device), memory_format=layout)
 
 
 def _sight(picture: Picture, views: Sequence[str], settings: Settings, progress: Progress) -> Sight:

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spineseg.errors import InputError, WeightsError
+from spineseg.errors import InputError
 from spineseg.io.films import Film
 from spineseg.methods.film_checks import DOUBTFUL, Turn, turn_words, turns
 from spineseg.methods.film_picture import Picture, prepare
 from spineseg.methods.film_result import AP, LATERAL, FilmLevels
 from spineseg.methods.film_windows import canvas_image
+from spineseg.methods.loading import build, matching_card
 from spineseg.progress import Progress
 from spineseg.weights import card_path
 
@@ -177,26 +178,14 @@ def load(models: str | None, device: str | None, view: str) -> Trained:
 
     from spineseg.device import choose_device
     from spineseg.networks.film_labels import FilmLabelNetwork
-    from spineseg.weights import load_card, load_state
 
     name = MODEL_OF[view]
-    card, state = load_card(name, models), load_state(name, models)
-    try:
-        if card.architecture["name"] != FilmLabelNetwork.__name__:
-            raise ValueError(f"unknown architecture {card.architecture['name']}")
-        network = FilmLabelNetwork(**card.architecture["params"])
-        network.load_state_dict(state)
+    card, network = build(name, FilmLabelNetwork, models)
+    with matching_card(name):
         rows, columns = card.inputs["patch"]
         levels = tuple(card.outputs["classes"][:-1])
         spread = float(card.inputs["spread_cells"])
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(
-            f"The card of model {name!r} does not describe its weights.",
-            "Install SpineSeg again, or train the model with the command on its card.",
-            str(error),
-        ) from error
-    network.eval().requires_grad_(False)
-    placed = network.to(choose_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    placed = network.to(choose_device(device), memory_format=torch.channels_last)
     return Trained(placed, levels, (int(rows), int(columns)), spread)
 
 

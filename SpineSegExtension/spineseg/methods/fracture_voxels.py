@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from spineseg.errors import InputError, WeightsError
+from spineseg.errors import InputError
 from spineseg.grid import Grid
 from spineseg.inference import aligned_grid, finite_scan, scan_reader
+from spineseg.methods.loading import build, matching_card
 from spineseg.progress import Progress
 from spineseg.volume import Volume
 
@@ -160,23 +161,12 @@ def load(models: str | None = None, device: str | None = None) -> Trained:
     """
     from spineseg.device import choose_device
     from spineseg.networks.fracture_voxels import FractureVoxelNetwork
-    from spineseg.weights import load_card, load_state
 
-    card, state = load_card(MODEL, models), load_state(MODEL, models)
-    try:
-        if card.architecture["name"] != FractureVoxelNetwork.__name__:
-            raise ValueError(f"unknown architecture {card.architecture['name']}")
-        network = FractureVoxelNetwork(**card.architecture["params"])
-        network.load_state_dict(state)
+    card, network = build(MODEL, FractureVoxelNetwork, models)
+    with matching_card(MODEL):
         scan_wide = card.inputs["intensity"]["mapping"] == MAPPING_PAPER
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(
-            f"The card of model {MODEL!r} does not describe its weights.",
-            "Install SpineSeg again, or train the model with the command on its card.",
-            str(error),
-        ) from error
     chosen = choose_device(device)
-    network.eval().requires_grad_(False).to(chosen)
+    network.to(chosen)
     return Trained(network, network.reach, scan_wide, chosen)
 
 

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spineseg import labels
-from spineseg.errors import InputError, WeightsError
+from spineseg.errors import InputError
 from spineseg.grid import Grid
 from spineseg.inference import finite_scan
+from spineseg.methods.loading import build
 from spineseg.progress import Progress
 from spineseg.volume import Volume
 
@@ -183,22 +184,10 @@ def load(models: str | None = None, device: str | None = None) -> tuple[Any, tor
     """
     from spineseg.device import choose_device
     from spineseg.networks.spine_vae import SpineVaeNetwork
-    from spineseg.weights import load_card, load_state
 
-    card, state = load_card(MODEL, models), load_state(MODEL, models)
-    try:
-        if card.architecture["name"] != SpineVaeNetwork.__name__:
-            raise ValueError(f"unknown architecture {card.architecture['name']}")
-        network = SpineVaeNetwork(**card.architecture["params"])
-        network.load_state_dict(state)
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(
-            f"The card of model {MODEL!r} does not describe its weights.",
-            "Install SpineSeg again, or train the model with the command on its card.",
-            str(error),
-        ) from error
+    network = build(MODEL, SpineVaeNetwork, models)[1]
     chosen = choose_device(device)
-    network.eval().requires_grad_(False).to(chosen)
+    network.to(chosen)
     return network, chosen
 
 
