@@ -372,7 +372,7 @@ def app(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Run ruff, mypy and pytest; pytest comes last, so that its summary is the last line."""
+    """Run ruff, mypy and pytest; what ruff or mypy found is named again behind pytest's summary."""
     python = str(ensure_environment({"test"}))
     ensure_graphics()
     ensure_chromium()
@@ -384,10 +384,10 @@ def test(arguments: list[str]) -> int:
             return code
         if code:
             failed.append(name)
-    if failed:
-        say(f"{' and '.join(failed)} found problems (above); this run will end with exit code 1")
     say("pytest")
     code = run([python, "-m", "pytest", *arguments], cwd=ROOT)
+    if failed:
+        say(f"{' and '.join(failed)} found problems (above pytest), so the exit code is not 0")
     return code or int(bool(failed))
 
 

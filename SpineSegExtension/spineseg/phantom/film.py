@@ -134,14 +134,14 @@ def render_film(
     levels, corners = film_corners(chain, field.beam, whole)
     corners = field.pixels(corners)
     inside = (corners >= -0.5) & (corners <= np.array([field.columns, field.rows]) - 0.5)
-    whole = np.asarray(np.all(inside | np.isnan(corners), axis=(1, 2)))
+    complete = np.asarray(np.all(inside | np.isnan(corners), axis=(1, 2)))
     kyphosis, lordosis = sagittal_truth(chain)
     return RenderedFilm(
         pixels=develop(water, mineral, field.spacing_mm, look, noise),
         spacing_mm=field.spacing_mm,
         view=view,
-        levels=tuple(level for level, shown in zip(levels, whole, strict=True) if shown),
-        corners=corners[whole],
+        levels=tuple(level for level, shown in zip(levels, complete, strict=True) if shown),
+        corners=corners[complete],
         cobb=cobb_angle(chain),
         kyphosis_deg=kyphosis,
         lordosis_deg=lordosis,

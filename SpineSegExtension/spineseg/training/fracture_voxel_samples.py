@@ -205,7 +205,7 @@ class VoxelSampler:
             middle = grown[n].inner(rng)
         size = np.full(3, self.segment)
         corner = np.rint(middle - (size - 1) / 2).astype(int)
-        label = grow_labels(size, grown, corner.tolist())
+        label = grow_labels((self.segment,) * 3, grown, corner.tolist())
         reach = np.array(self.reach)
         hu = part_of(item.scan, (corner - reach).tolist(), (size + 2 * reach).tolist())
         image = normalised(hu, item.scan if self.scan_wide else None)
