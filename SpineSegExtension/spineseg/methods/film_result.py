@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,50 @@ from numpy.typing import NDArray
 
 from spineseg.errors import SpineSegError
 
-__all__ = ["AP", "LATERAL", "FilmLevels", "FilmResult"]
+__all__ = ["AP", "LATERAL", "FilmLevels", "FilmResult", "Mark"]
 
 AP = "ap"
 LATERAL = "lateral"
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """Something that a method saw on a film, to be drawn there.
+
+    Attributes
+    ----------
+    name : str
+        In words: "boxes", "centreline", "boundary", "saliency" …
+    kind : {"points", "line", "outlines", "map"}
+        Single points, one line through them, closed outlines, or a picture laid over the film.
+    points_px : float64
+        (n, 2) of points and a line; (n, m, 2) of outlines with m points each; of a map (2, 2), the
+        middles of its first (upper left) and of its last pixel.
+    values : (rows, columns) uint8 or None
+        Of a map: 0 is nothing, 255 the most.
+    """
+
+    name: str
+    kind: str
+    points_px: NDArray[np.float64]
+    values: NDArray[np.uint8] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values; `from_json` reads it."""
+        values = None if self.values is None else self.values.tolist()
+        points = np.round(self.points_px, 2).tolist()
+        return {"name": self.name, "kind": self.kind, "points_px": points, "values": values}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Mark:
+        """Return what `to_json` gave."""
+        values = content["values"]
+        return cls(
+            content["name"],
+            content["kind"],
+            np.array(content["points_px"], dtype=np.float64),
+            None if values is None else np.array(values, dtype=np.uint8),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +81,8 @@ class FilmResult:
     view : {"ap", "lateral"}
     warnings : tuple of str
         One sentence for everything that makes the result doubtful (implants, cut-off ends …).
+    marks : tuple of Mark
+        What the method saw.
     settings, timings, models
         As in `spineseg.result.SegmentationResult`.
 
@@ -57,6 +99,7 @@ class FilmResult:
     confidence: tuple[float, ...] = ()
     view: str = AP
     warnings: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
     models: tuple[str, ...] = ()
@@ -76,7 +119,8 @@ class FilmResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values, null for NaN; `from_json` reads it."""
-        found = asdict(self)
+        found = asdict(replace(self, marks=()))
+        found["marks"] = [mark.to_json() for mark in self.marks]
         for name in ("corners_px", "centreline_px"):
             points = found[name]
             if points is not None:
@@ -90,6 +134,7 @@ class FilmResult:
         found = dict(content)
         for name in ("levels", "confidence", "warnings", "models"):
             found[name] = tuple(found[name])
+        found["marks"] = tuple(Mark.from_json(mark) for mark in found["marks"])
         for name in ("corners_px", "centreline_px"):
             if found[name] is not None:
                 found[name] = np.array(found[name], dtype=np.float64)  # which takes None for NaN

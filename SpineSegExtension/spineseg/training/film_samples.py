@@ -208,11 +208,26 @@ def altered(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     if rng.random() < 0.4:
         seed = torch.Generator().manual_seed(int(rng.integers(2**31)))
         image = image + rng.uniform(0.05, 0.4) * torch.randn(image.shape, generator=seed)
+    if rng.random() < 0.25:
+        image = faded(image, rng)
     if rng.random() < 0.2:
         high, wide = (int(n * rng.uniform(0.04, 0.2)) for n in image.shape[1:])
         y, x = (int(rng.integers(n - m)) for n, m in zip(image.shape[1:], (high, wide)))
         image[:, y : y + high, x : x + wide] = float(rng.normal(0, 1))
     return image
+
+
+def faded(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Let one end of a picture (1, y, x) drown in noise, as behind the pelvis or the shoulders."""
+    import torch
+
+    rows = image.shape[1]
+    edge, soft = rng.uniform(0.2, 0.8) * rows, rng.uniform(0.02, 0.1) * rows
+    side = 1.0 if rng.random() < 0.7 else -1.0  # more often the lower end
+    ramp = torch.sigmoid(side * (torch.arange(rows, dtype=image.dtype) - edge) / soft)[:, None]
+    seed = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    noise = rng.uniform(0.1, 0.6) * torch.randn(image.shape, generator=seed)
+    return image * (1 - (1 - rng.uniform(0.15, 0.7)) * ramp) + noise * ramp
 
 
 def with_metal(item: FilmItem, rng: np.random.Generator) -> FilmItem:

@@ -1,0 +1,121 @@
+"""Puts a trained system of the challenge and its card into a models folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..io.film_tables import FilmTruth
+from ..methods.film_picture import MAPPING, PREPARED
+from ..methods.film_result import AP
+from ..progress import Progress
+from ..registry import get
+from ..weights import ModelCard, load_card, save_model
+from .export import VERSION, current_commit
+from .film_export import SOURCE, TERMS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..systems.system import System
+    from .film_systems import SystemTraining
+
+_LIMITS = [
+    "Learned from frontal films that are cut to T1–L5; films that show skull, arms or pelvis are "
+    "harder: crop them.",
+    "Takes every film for an upright frontal one: the default method finds out, this one does not.",
+    "The annotations of the films have errors of their own, and implants were mostly drawn.",
+    "The terms of the training films are not stated by their source: research use only.",
+]
+
+
+def export_system(
+    system: System,
+    weights: Mapping[str, Tensor],
+    settings: SystemTraining,
+    films: int,
+    kept: Sequence[FilmTruth],
+    steps: int,
+    folder: Path,
+    progress: Progress,
+) -> list[Path]:
+    """Save weights (float16) and card; measure on the films kept aside and write that on it.
+
+    Parameters
+    ----------
+    weights : of the system's network without the trunk, which lies in the folder already
+    films : how many were learned from
+    kept : films to measure on, not learned from
+    """
+    from ..systems.trunk import TRUNK
+
+    more = "" if settings.fold is None else f" --fold {settings.fold}"
+    more += "" if settings.start is None else " --start MODELS"
+    card = ModelCard(
+        name=system.name,
+        method=system.name,
+        version=VERSION,
+        description=get(system.name).summary,
+        created=date.today().isoformat(),
+        commit=current_commit(),
+        command=f"spineseg train {system.name} --data DATA --hours {settings.hours:g}{more}"
+        " -o FOLDER",
+        training_data=[{"name": SOURCE[AP], "terms": TERMS, "n": films}],
+        inputs={
+            "spacing_mm": "unknown: films are scaled to their height",
+            "intensity": {"window": [-3.0, 3.0], "unit": "standard deviations of the surroundings",
+                          "mapping": MAPPING},
+            "patch": list(system.canvas),
+            "prepared": list(PREPARED),
+            "trunk": load_card(TRUNK, folder).sha256,
+            "steps": steps,
+        },
+        outputs={"classes": list(system.outputs)},
+        architecture={"name": system.kind.__name__, "params": dict(system.params)},
+        results=[],
+        limits=_LIMITS,
+    )  # fmt: skip
+    save_model(system.name, dict(weights), card, folder)
+    if kept:
+        rows = _results(system, kept, settings, folder, progress)
+        save_model(system.name, dict(weights), replace(card, results=rows), folder)
+    return [folder / f"{system.name}.safetensors"]
+
+
+def _results(
+    system: System, kept: Sequence[FilmTruth], settings: SystemTraining, folder: Path,
+    progress: Progress,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Measure films as ``spineseg evaluate cobb`` does, as rows of the card."""
+    from ..evaluation.cobb import score_film, summary
+    from ..systems.system import load
+
+    load.cache_clear()  # the weights of a folder may have changed
+    chosen = {"models": str(folder), "device": settings.device}
+    rows = []
+    for number, truth in enumerate(kept):
+        progress("measuring films", number / len(kept), truth.path.name)
+        row = score_film(truth, system.name, Progress(token=progress.token), chosen)
+        rows.append({key: "" if value is None else str(value) for key, value in row.items()})
+    line = summary([{**_EMPTY, **row} for row in rows])[0]
+    wanted = ("smape_percent", "major_mae_deg", "upper_mae_deg", "lower_mae_deg", "failed",
+              "corners_heights_percent")  # fmt: skip
+    name = f"fold {settings.fold}, patients not learned from"
+    return [
+        {"data": name, "metric": key, "value": round(float(line[key]), 3), "n": len(kept)}
+        for key in wanted
+        if line.get(key) is not None
+    ]
+
+
+_EMPTY = dict.fromkeys(
+    (
+        "implants", "major_true_deg", "upper_true_deg", "lower_true_deg", "kyphosis_true_deg",
+        "lordosis_true_deg", "major_deg", "upper_deg", "lower_deg", "kyphosis_deg", "lordosis_deg",
+        "smape_percent", "corners_px", "corners_heights_percent", "seconds",
+    ),
+    "",
+)  # fmt: skip
