@@ -84,6 +84,79 @@ DEFAULT_SEGMENT = "vertebra-unet"
 DEFAULT_UPDATE = "cascade"
 """The method that can go on from a corrected vertebra: it walks from one to the next."""
 
+SYSTEMS: tuple[Method, ...] = tuple(
+    Method(
+        name=name,
+        title=title,
+        task=COBB,
+        module=f"spineseg.systems.{module}",
+        summary=summary,
+        models=("cobb-trunk", name),
+        limits=(
+            "Frontal films of the whole spine, cut to T1–L5, upright: it does not find out whether"
+            " a film is another one."
+        ),
+    )
+    for name, title, module, summary in (
+        (
+            "cobb-keypoints",
+            "Corners by key points of patches (a)",
+            "keypoints",
+            "Sketches all 68 corners, looks at patches along the sketch and clusters what they say.",
+        ),
+        (
+            "cobb-seg4reg",
+            "Angles from a mask (b, Seg4Reg)",
+            "seg4reg",
+            "Segments vertebrae and the gaps between them, then reads the angles off the mask.",
+        ),
+        (
+            "cobb-topdown",
+            "Angles of a fitted curve (c, top-down)",
+            "topdown",
+            "Segments the spine, fits a curve to it and corrects its tilt by the vertebrae's edges.",
+        ),
+        (
+            "cobb-corners",
+            "Corners in boxes (d)",
+            "corners",
+            "Detects vertebrae as boxes, finds four corners in each and smooths them.",
+        ),
+        (
+            "cobb-centreline",
+            "Angles of the centreline (e)",
+            "centreline",
+            "Segments the spine, then its centreline, and takes the angles of its tangents.",
+        ),
+        (
+            "cobb-rotated",
+            "Corners in turned boxes (f)",
+            "rotated",
+            "Proposes turned boxes along the spinal cord and finds the corners in each.",
+        ),
+        (
+            "cobb-coarse-to-fine",
+            "Corners from coarse to fine (g)",
+            "coarse_to_fine",
+            "Crops to the spine step by step, then refines heatmaps of all corners.",
+        ),
+        (
+            "cobb-scgnet",
+            "Angles guided by the boundary (h, SCG-Net)",
+            "scgnet",
+            "Segments both boundaries of the spine, which guide the regression of the angles.",
+        ),
+        (
+            "cobb-multitask",
+            "Angles and mask together (i)",
+            "multitask",
+            "Regresses the angles from pyramid features that also segment the spine.",
+        ),
+    )
+)
+"""The systems of the AASCE 2019 challenge, (a) to (i) in the order of its proceedings; a new one is
+one more row here, and its file in `spineseg.systems`."""
+
 METHODS: tuple[Method, ...] = (
     Method(
         name=DEFAULT_SEGMENT,
@@ -150,6 +223,7 @@ METHODS: tuple[Method, ...] = (
             " rib or 6th lumbar vertebra need a look."
         ),
     ),
+    *SYSTEMS,
     Method(
         name=FILM_LABELS,
         title="Levels on a film (U-Net and residual corrector)",
