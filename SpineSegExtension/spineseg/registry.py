@@ -102,7 +102,7 @@ SYSTEMS: tuple[Method, ...] = tuple(
             "cobb-keypoints",
             "Corners by key points of patches (a)",
             "keypoints",
-            "Sketches all 68 corners, looks at patches along the sketch and clusters what they say.",
+            "Sketches all 68 corners, looks at patches along it and clusters what they say.",
         ),
         (
             "cobb-seg4reg",
@@ -114,7 +114,7 @@ SYSTEMS: tuple[Method, ...] = tuple(
             "cobb-topdown",
             "Angles of a fitted curve (c, top-down)",
             "topdown",
-            "Segments the spine, fits a curve to it and corrects its tilt by the vertebrae's edges.",
+            "Segments the spine, fits a curve and corrects its tilt by the vertebrae's edges.",
         ),
         (
             "cobb-corners",
