@@ -25,6 +25,7 @@ from SpineSegMRML.runs import Runs
 
 from CobbAngleLib.Drawing import drawCurves
 from CobbAngleLib.FilmState import FOUND, VIEW, FilmOutcome, FilmState, predictedOn, stateOf
+from CobbAngleLib.Marks import drawMarks
 
 __all__ = ["FilmLogic"]
 
@@ -316,6 +317,7 @@ class FilmLogic:
         with self.watch.unnoticed():
             endplates.colorLines(filmNode, sure, state.edited, self.showNames)
             drawCurves(filmNode, measured, self.showCurves)
+            drawMarks(filmNode, state.result.marks, self.showCurves)
         return FilmOutcome(state, anglesNode, platesNode)
 
     def _useTables(self, filmNode: Any, anglesNode: Any, platesNode: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,20 +17,21 @@ from spineseg.measure.endplates import Endplate
 from spineseg.measure.film import FilmMeasurement
 from spineseg.measure.spine_angles import SpineAngles
 from spineseg.methods.film_checks import DOUBTFUL
-from spineseg.methods.film_result import FilmLevels
+from spineseg.methods.film_result import FilmLevels, Mark
 from spineseg.pictures import palette
 from spineseg.volume import Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["film_png", "levels_png", "spine_png"]
+__all__ = ["film_png", "levels_png", "marks_png", "spine_png"]
 
 Floats = NDArray[np.float64]
 DPI = 100
 _TALL_PX = 900  # height of a picture
 _MARGIN_MM = 45.0  # beside a spine, for names and angles
 _PLATE, _ENDS = "#ffd84d", "#ff5a36"
+_MARKS = ("#59ccff", "#ffd84d", "#7be07b", "#ff9df0")
 _EDGE = 0.09  # of a film's width: an angle is written no nearer to its edge
 _BEYOND = 1.2  # of an endplate's width: how far the lines of an angle reach out to each side
 
@@ -47,6 +49,33 @@ def film_png(measured: FilmMeasurement, film: Film) -> bytes:
             x = float(np.clip(x, _EDGE * film.width_px, (1 - _EDGE) * film.width_px))
             _write(axes, x, float(middle[1]), f"{angle:.0f}°", big=True)
     return _film_png(axes, film)
+
+
+def marks_png(marks: Sequence[Mark], film: Film) -> bytes:
+    """Draw a film with what a method saw on it: points, lines, outlines, and maps laid over it."""
+    axes = _film_axes(film)
+    for mark, color in zip(marks, itertools.cycle(_MARKS), strict=False):
+        if mark.values is not None:
+            _overlay(axes, mark)
+        elif mark.kind == "points":
+            axes.plot(*mark.points_px.T, ".", markersize=4, color=color)
+        for line in mark.lines() if mark.values is None else ():
+            axes.plot(*line.T, color=color, linewidth=1.2)
+    return _film_png(axes, film)
+
+
+def _overlay(axes: Axes, mark: Mark) -> None:
+    """Lay a map over a film, the clearer the higher it is."""
+    values = mark.values
+    assert values is not None
+    (left, top), (right, bottom) = mark.points_px
+    half = (mark.points_px[1] - mark.points_px[0]) / np.maximum(np.array(values.shape[::-1]) - 1, 1)
+    left, right = left - half[0] / 2, right + half[0] / 2
+    top, bottom = top - half[1] / 2, bottom + half[1] / 2
+    axes.imshow(
+        values, cmap="inferno", alpha=values / 255.0 * 0.6, extent=(left, right, bottom, top),
+        aspect="auto", vmin=0, vmax=255, interpolation="bilinear",
+    )  # fmt: skip
 
 
 def levels_png(found: FilmLevels, film: Film) -> bytes:

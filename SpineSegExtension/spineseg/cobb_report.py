@@ -50,6 +50,10 @@ def write_film_report(
         (level, f"{100 * sure:.0f} %")
         for level, sure in zip(measured.levels, measured.confidence, strict=False)
     ]
+    pictures = [_picture(cobb_pictures.film_png(measured, film), "The film and its endplates.")]
+    if measured.marks:
+        seen = f"What {manifest.method} saw: {', '.join(m.name for m in measured.marks)}."
+        pictures.append(_picture(cobb_pictures.marks_png(measured.marks, film), seen))
     _write(
         path,
         manifest,
@@ -58,7 +62,7 @@ def write_film_report(
         curves=_curves(measured.curves()),
         columns=("Level", "Confidence"),
         levels=levels,
-        pictures=[_picture(cobb_pictures.film_png(measured, film), "The film and its endplates.")],
+        pictures=pictures,
         note=_FILM_NOTE if measured.sagittal is None else "",
         warnings=[*measured.warnings, *film.notes],
     )

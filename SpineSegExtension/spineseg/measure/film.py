@@ -23,7 +23,7 @@ from spineseg.measure.cobb_clinical import (
 )
 from spineseg.measure.corner_check import corner_doubts, doubt_texts
 from spineseg.measure.sagittal import SagittalAngles, sagittal_angles
-from spineseg.methods.film_result import LATERAL, FilmResult
+from spineseg.methods.film_result import LATERAL, FilmResult, Mark
 
 __all__ = ["CHALLENGE_LEVELS", "FilmMeasurement", "measure_film"]
 
@@ -58,6 +58,8 @@ class FilmMeasurement:
     confidence : tuple of float
         0–1, one a level; empty if the method gives none.
     warnings : tuple of str
+    marks : tuple of Mark
+        What the method saw.
     """
 
     view: str
@@ -70,6 +72,7 @@ class FilmMeasurement:
     left_is: str | None = None
     confidence: tuple[float, ...] = ()
     warnings: tuple[str, ...] = field(default_factory=tuple)
+    marks: tuple[Mark, ...] = ()
 
     def curves(self) -> list[dict[str, Any]]:
         """Return the clinical curves with names, from the top, for a report or JSON."""
@@ -110,6 +113,12 @@ class FilmMeasurement:
         found["patient_side_at_left_edge"] = self.left_is
         found["confidence"] = [round(value, 3) for value in self.confidence]
         found["warnings"] = list(self.warnings)
+        # Maps are for pictures; what can be measured again is points.
+        found["marks"] = [
+            {"name": m.name, "kind": m.kind, "points_px": np.round(m.points_px, 2).tolist()}
+            for m in self.marks
+            if m.values is None
+        ]
         return found
 
 
@@ -126,9 +135,8 @@ def measure_film(result: FilmResult, film: Film) -> FilmMeasurement:
         warnings.append(
             f"The film's header says {film.view}, but it was measured as {result.view}."
         )
-    if result.view == LATERAL:
-        return _lateral(result, film, warnings)
-    return _frontal(result, film, warnings)
+    found = (_lateral if result.view == LATERAL else _frontal)(result, film, warnings)
+    return replace(found, marks=result.marks)
 
 
 def _lateral(result: FilmResult, film: Film, warnings: list[str]) -> FilmMeasurement:

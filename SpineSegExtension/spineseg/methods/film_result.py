@@ -39,6 +39,24 @@ class Mark:
     points_px: NDArray[np.float64]
     values: NDArray[np.uint8] | None = None
 
+    def lines(self) -> list[NDArray[np.float64]]:
+        """Return what can be drawn as lines, each (n, 2) pixels: of a map, where it is half full.
+
+        Single points are none. Outlines come closed.
+        """
+        from skimage.measure import find_contours
+
+        if self.kind == "line":
+            return [self.points_px]
+        if self.kind == "outlines":
+            return [np.concatenate([outline, outline[:1]]) for outline in self.points_px]
+        if self.values is None:
+            return []
+        first, last = self.points_px
+        size = np.maximum(np.array(self.values.shape[::-1]) - 1, 1)
+        around = find_contours(np.pad(self.values, 1).astype(float), 127.5)
+        return [(line[:, ::-1] - 1) / size * (last - first) + first for line in around]
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values; `from_json` reads it."""
         values = None if self.values is None else self.values.tolist()
@@ -134,7 +152,7 @@ class FilmResult:
         found = dict(content)
         for name in ("levels", "confidence", "warnings", "models"):
             found[name] = tuple(found[name])
-        found["marks"] = tuple(Mark.from_json(mark) for mark in found["marks"])
+        found["marks"] = tuple(Mark.from_json(mark) for mark in found.get("marks", ()))
         for name in ("corners_px", "centreline_px"):
             if found[name] is not None:
                 found[name] = np.array(found[name], dtype=np.float64)  # which takes None for NaN

@@ -56,12 +56,15 @@ class Settings:
         "cpu", "cuda"; None takes CUDA where it is present.
     models : str or None
         Folder of the trained network, if not the package's own.
+    view : str or None
+        "ap" or None: the systems know frontal films only.
     mirror : bool
         Whether the mirrored film is looked at as well, and the mean taken.
     """
 
     device: str | None = None
     models: str | None = None
+    view: str | None = None
     mirror: bool = True
 
 
@@ -198,7 +201,7 @@ class System(ABC):
         WeightsError
             The trained network is missing or damaged.
         """
-        if film.view == LATERAL:
+        if LATERAL in (film.view, settings.view):
             raise InputError(
                 f"{film.name} is a lateral film; {self.name} knows frontal ones only.",
                 "Use the default method, which measures both.",
