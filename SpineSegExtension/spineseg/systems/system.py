@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -79,12 +79,15 @@ class Sight:
     image : Tensor
         float32 (1, 1, rows, columns), standard deviations.
     scale, offset : float, (2,)
+    settings : Settings
+        How to look, where a system has options of its own.
     """
 
     picture: Picture
     image: Tensor
     scale: float
     offset: Floats
+    settings: Settings = field(default_factory=Settings)
 
     def to_prepared(self, points: Floats) -> Floats:
         """Move points (…, 2) of the canvas to the prepared film."""
@@ -171,6 +174,8 @@ class System(ABC):
         Rows and columns that it looks at.
     outputs : tuple of str
         What the network puts out, for the card.
+    paper : str
+        What its paper says of itself, for the table of all methods.
     """
 
     name: ClassVar[str]
@@ -178,6 +183,7 @@ class System(ABC):
     params: ClassVar[Mapping[str, Any]] = {}
     canvas: ClassVar[tuple[int, int]] = CANVAS
     outputs: ClassVar[tuple[str, ...]]
+    paper: ClassVar[str] = ""
 
     @abstractmethod
     def targets(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -210,12 +216,12 @@ class System(ABC):
         progress("film", 0.0, "finding the spine")
         network = load(self.name, self.kind, settings.models, settings.device)
         picture = prepare(film)
-        sight = self._sight(picture)
+        sight = self._sight(picture, settings)
         with torch.inference_mode():
             found = self.answer(network, sight)
             if settings.mirror:
                 progress("film", 0.5, "looking at the film mirrored")
-                other = self.answer(network, self._sight(picture.mirrored()))
+                other = self.answer(network, self._sight(picture.mirrored(), settings))
                 found = _merged(found, other and other.mirrored(self.canvas[1]))
         if found is None:
             raise InputError(
@@ -225,7 +231,9 @@ class System(ABC):
         progress("film", 1.0, "spine found")
         result = self._result(film, picture, sight, found)
         timings = {"film": time.perf_counter() - began}
-        return replace(result, settings=asdict(settings), timings=timings, models=(self.name,))
+        return replace(
+            result, settings=asdict(settings), timings=timings, models=(TRUNK, self.name)
+        )
 
     def fit(self, data: Any, options: Mapping[str, Any], progress: Progress | None = None) -> Any:
         """Train the network; see `spineseg.training.film_systems.fit_system`."""
@@ -233,8 +241,8 @@ class System(ABC):
 
         return fit_system(self, data, options, progress)
 
-    def _sight(self, picture: Picture) -> Sight:
-        return Sight(picture, *canvas_image(picture, self.canvas))
+    def _sight(self, picture: Picture, settings: Settings) -> Sight:
+        return Sight(picture, *canvas_image(picture, self.canvas), settings)
 
     def _result(self, film: Film, picture: Picture, sight: Sight, found: Answer) -> FilmResult:
         def on_film(points: Floats) -> Floats:
