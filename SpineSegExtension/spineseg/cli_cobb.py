@@ -29,6 +29,13 @@ def cobb_command(
         str | None,
         typer.Option(help="For films: " + (", ".join(registry.names(registry.COBB)) or "–") + "."),
     ] = None,
+    members: Annotated[
+        str | None,
+        typer.Option(help="cobb-ensemble: its methods, separated by commas; all by default."),
+    ] = None,
+    combine: Annotated[
+        str | None, typer.Option(help="cobb-ensemble: mean (weighted, default) or vote.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that were edited or made by others.")
     ] = False,
@@ -41,7 +48,10 @@ def cobb_command(
     with work(debug) as progress:
         from spineseg.cobbjob import CobbJob, run_cobb
 
-        done = run_cobb(CobbJob(str(source), str(output), method, overwrite=overwrite), progress)
+        own = {"members": members, "combine": combine}
+        settings = {name: value for name, value in own.items() if value is not None}
+        job = CobbJob(str(source), str(output), method, settings, overwrite=overwrite)
+        done = run_cobb(job, progress)
     _tell(done)
     one = done.angles is not None or (len(done.films) == 1 and source.is_file())
     print((done.folder / "report.html" if one else done.folder).absolute())

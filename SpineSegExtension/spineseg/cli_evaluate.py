@@ -106,18 +106,44 @@ def evaluate_cobb_command(
     ],
     output: Csv,
     method: Annotated[str | None, typer.Option(help="Method to score; else the default.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every method and their ensembles, in one table.")
+    ] = False,
+    fold: Annotated[
+        int | None,
+        typer.Option(min=0, max=4, help="Only the films that trainings with it kept aside."),
+    ] = None,
     resume: Resume = False,
     debug: Debug = False,
 ) -> None:
     """Measure films with known landmarks: SMAPE, errors of the angles, and failures."""
+    if every:
+        _compare_films(folder, output, method, fold, resume, debug)
+        return
     with work(debug) as progress:
         from spineseg.evaluation.cobb import evaluate_cobb
 
-        done = evaluate_cobb(folder, output, method, progress, resume=resume)
+        done = evaluate_cobb(folder, output, method, progress, resume=resume, fold=fold)
     for text in done.notes:
         note(f"Note: {text}")
     for line in done.summary:
         note(f"{line['group']}: {_figures(line, _COBB_SHOWN)}")
+    print(output.absolute())
+
+
+def _compare_films(
+    folder: Path, output: Path, method: str | None, fold: int | None, resume: bool, debug: bool
+) -> None:
+    with work(debug) as progress:
+        from spineseg.errors import InputError
+        from spineseg.evaluation.cobb_table import compare, markdown
+
+        if method is not None:
+            raise InputError("--all measures with every method.", "Leave out --method or --all.")
+        done = compare(folder, output, progress, fold=fold, resume=resume)
+    for text in done.notes:
+        note(f"Note: {text}")
+    note(markdown(done))
     print(output.absolute())
 
 

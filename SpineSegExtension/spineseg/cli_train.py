@@ -24,6 +24,8 @@ TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "spine-vae": ("spineseg.training.spine_vae", ("preset", "kind", "pool")),
 }
 """Method → the module whose ``fit`` trains it, and the options that are its own."""
+SYSTEM_OPTIONS = ("fold", "digital", "start")
+"""Of the challenge's systems (`registry.SYSTEMS`)."""
 
 
 def trainer(method: str, given: dict[str, Any]) -> Any:
@@ -49,6 +51,8 @@ def trainer(method: str, given: dict[str, Any]) -> Any:
             names = ", ".join(dict.fromkeys((*TRAINERS, *known)))
             raise InputError(f"There is no training for “{method}”.", f"Choose one of: {names}.")
         module, own = registry.get(method).load().__name__, ()
+        if method in (row.name for row in registry.SYSTEMS):
+            own = SYSTEM_OPTIONS
     wrong = [f"--{name}" for name, value in given.items() if value is not None and name not in own]
     if wrong:
         remedy = "It takes " + " and ".join(f"--{name}" for name in own) if own else "Leave it out"
@@ -97,7 +101,7 @@ def train_command(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option(help="cobb, lateral: folder of models with the frontal one, to begin from."),
+        typer.Option(help="cobb-…: folder of models with cobb-landmarks, to begin from."),
     ] = None,
     variant: Annotated[
         str | None, typer.Option(help="fracture-voxels: 3d (default), 5slices or 1slice.")

@@ -225,6 +225,15 @@ METHODS: tuple[Method, ...] = (
     ),
     *SYSTEMS,
     Method(
+        name="cobb-ensemble",
+        title="Several methods together",
+        task=COBB,
+        module="cobb_ensemble",
+        summary="Asks several methods for films and takes their weighted mean or their vote.",
+        models=("cobb-landmarks", "cobb-trunk", *(row.name for row in SYSTEMS)),
+        limits="Frontal films only; takes as long as its members together.",
+    ),
+    Method(
         name=FILM_LABELS,
         title="Levels on a film (U-Net and residual corrector)",
         task=LABEL,

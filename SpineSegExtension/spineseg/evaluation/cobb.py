@@ -91,6 +91,7 @@ def evaluate_cobb(
     *,
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
+    fold: int | None = None,
 ) -> CobbEvaluation:
     """Measure all films of a folder and compare with what is known of them.
 
@@ -107,6 +108,8 @@ def evaluate_cobb(
         Keep the file's rows, and skip the films that are in it.
     settings : mapping, optional
         Changes to the method's settings.
+    fold : int, optional
+        Only the frontal films that a training with this fold kept aside.
 
     Raises
     ------
@@ -116,7 +119,7 @@ def evaluate_cobb(
         As their names say; what fails for one film only is a row of kind failed.
     """
     progress = progress or Progress()
-    truths = find_film_truths(folder)
+    truths = films_of(folder, fold)
     row = method_for_films(method)
     chosen = method_settings(row, settings or {})
     print_ = fingerprint(asdict(chosen), row.models)
@@ -140,6 +143,16 @@ def evaluate_cobb(
     write_csv(summary_path(Path(output)), SUMMARY_COLUMNS, lines)
     progress("evaluate", 1.0)
     return CobbEvaluation(notes, lines)
+
+
+def films_of(folder: Path | str, fold: int | None = None) -> list[FilmTruth]:
+    """Return the films of a folder, or the frontal ones that a training with a fold kept aside."""
+    if fold is None:
+        return find_film_truths(folder)
+    from ..training.film_data import film_cases
+    from ..training.films import split
+
+    return split(film_cases(Path(folder), AP), fold)[1]
 
 
 def score_film(

@@ -214,7 +214,8 @@ class System(ABC):
             )
         began = time.perf_counter()
         progress("film", 0.0, "finding the spine")
-        network = load(self.name, self.kind, settings.models, settings.device)
+        kind: Any = self.kind
+        network = load(self.name, kind, settings.models, settings.device)
         picture = prepare(film)
         sight = self._sight(picture, settings)
         with torch.inference_mode():
@@ -288,8 +289,8 @@ def _merged(one: Answer | None, other: Answer | None) -> Answer | None:
 
 
 @lru_cache(maxsize=12)
-def load(name: str, kind: type[nn.Module], models: str | None, device: str | None) -> Any:
-    """Build a system's trained network on its trunk, once for a run.
+def load(name: str, kind: Any, models: str | None, device: str | None) -> Any:
+    """Build a system's trained network, of class `kind`, on its trunk, once for a run.
 
     Raises
     ------
