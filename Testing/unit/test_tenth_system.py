@@ -67,7 +67,7 @@ def test_the_example_learns(tenth: system.System, item: FilmItem) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
 
 
