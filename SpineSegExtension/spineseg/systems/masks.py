@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
@@ -11,10 +13,11 @@ from torch import Tensor
 from spineseg.methods.film_picture import canvas_scale
 from spineseg.methods.film_result import Mark
 from spineseg.methods.film_windows import MIRRORED
+from spineseg.systems.angles_head import targets_of
 from spineseg.training.film_data import FilmItem, centres_of
 from spineseg.training.film_samples import draw_bend
 
-__all__ = ["bent_corners", "boundaries", "map_mark", "vertebrae_and_gaps"]
+__all__ = ["bent_corners", "boundaries", "drawn_targets", "map_mark", "vertebrae_and_gaps"]
 
 Floats = NDArray[np.float64]
 _RING = [0, 1, 3, 2]  # corners in the order of an outline
@@ -87,6 +90,25 @@ def bent_corners(
     corners = corners + rng.uniform(-0.04, 0.04, 2) * [columns, rows]
     moved: Floats = corners + rng.normal(0, jitter, corners.shape)
     return moved
+
+
+def drawn_targets(
+    item: FilmItem, name: str, draw: Callable[[Floats, tuple[int, int]], Tensor],
+    canvas: tuple[int, int], rng: np.random.Generator, count: int,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Draw maps of a film's corners, each bent anew; no film can have them, but all is known.
+
+    Returns
+    -------
+    dict
+        ``drawn_`` + `name` (count, n, y, x), and ``drawn_`` + those of `angles_head.targets_of`.
+    """
+    found: dict[str, list[Tensor]] = {}
+    for _ in range(count):
+        corners = bent_corners(item, rng, canvas)
+        for key, value in {name: draw(corners, canvas), **targets_of(corners, canvas)}.items():
+            found.setdefault(f"drawn_{key}", []).append(value)
+    return {key: torch.cat(values) for key, values in found.items()}
 
 
 def map_mark(name: str, values: Tensor, canvas: tuple[int, int]) -> Mark:

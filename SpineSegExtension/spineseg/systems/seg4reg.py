@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
-from spineseg.systems.angles_head import Found, angle_loss, angle_targets, targets_of
-from spineseg.systems.masks import bent_corners, map_mark, vertebrae_and_gaps
+from spineseg.systems.angles_head import Found, angle_loss, angle_targets
+from spineseg.systems.masks import drawn_targets, map_mark, vertebrae_and_gaps
 from spineseg.systems.pyramid import PyramidPooling, dilated
 from spineseg.systems.regressor import DenseRegressor
 from spineseg.systems.system import Answer, Sample, Settings, Sight, System
@@ -119,14 +119,9 @@ class Seg4Reg(System):
     def targets(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
         """The film's mask and angles, and drawn masks with theirs."""
         found = {"mask": vertebrae_and_gaps(sample.corners, self.canvas), **angle_targets(sample)}
-        for _ in range(_DRAWN):
-            corners = bent_corners(sample.item, rng, self.canvas)
-            drawn = vertebrae_and_gaps(corners, self.canvas)
-            for name, value in {"mask": drawn, **targets_of(corners, self.canvas)}.items():
-                found.setdefault(f"drawn_{name}", value)
-                if found[f"drawn_{name}"] is not value:
-                    found[f"drawn_{name}"] = torch.cat([found[f"drawn_{name}"], value])
-        return found
+        return found | drawn_targets(
+            sample.item, "mask", vertebrae_and_gaps, self.canvas, rng, _DRAWN
+        )
 
     def loss(self, network: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Mask, angles of the mask found and of drawn ones, and the domain where films have two."""
