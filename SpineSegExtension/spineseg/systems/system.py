@@ -176,6 +176,8 @@ class System(ABC):
         What the network puts out, for the card.
     paper : str
         What its paper says of itself, for the table of all methods.
+    adapts : bool
+        Whether its loss takes ``other`` (N, 1, y, x), films of another kind without landmarks.
     """
 
     name: ClassVar[str]
@@ -184,6 +186,17 @@ class System(ABC):
     canvas: ClassVar[tuple[int, int]] = CANVAS
     outputs: ClassVar[tuple[str, ...]]
     paper: ClassVar[str] = ""
+    adapts: ClassVar[bool] = False
+
+    def begin(self, network: Any, models: Any) -> None:
+        """Give a fresh network more to start from than its trunk.
+
+        Parameters
+        ----------
+        network : of `kind`
+        models : path or None
+            Folder with `cobb-landmarks`, whose first network is the trunk; None is the package's.
+        """
 
     @abstractmethod
     def targets(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:

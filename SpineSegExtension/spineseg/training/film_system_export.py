@@ -41,6 +41,7 @@ def export_system(
     steps: int,
     folder: Path,
     progress: Progress,
+    digital: int = 0,
 ) -> list[Path]:
     """Save weights (float16) and card; measure on the films kept aside and write that on it.
 
@@ -49,11 +50,17 @@ def export_system(
     weights : of the system's network without the trunk, which lies in the folder already
     films : how many were learned from
     kept : films to measure on, not learned from
+    digital : how many films of another kind were only adapted to
     """
     from ..systems.trunk import TRUNK
 
     more = "" if settings.fold is None else f" --fold {settings.fold}"
     more += "" if settings.start is None else " --start MODELS"
+    more += " --digital FILMS" if digital else ""
+    learned = [
+        {"name": SOURCE[AP], "terms": TERMS, "n": films},
+        {"name": "films of another kind, without their landmarks", "terms": "own", "n": digital},
+    ]
     card = ModelCard(
         name=system.name,
         method=system.name,
@@ -63,7 +70,7 @@ def export_system(
         commit=current_commit(),
         command=f"spineseg train {system.name} --data DATA --hours {settings.hours:g}{more}"
         " -o FOLDER",
-        training_data=[{"name": SOURCE[AP], "terms": TERMS, "n": films}],
+        training_data=[row for row in learned if row["n"]],
         inputs={
             "spacing_mm": "unknown: films are scaled to their height",
             "intensity": {"window": [-3.0, 3.0], "unit": "standard deviations of the surroundings",

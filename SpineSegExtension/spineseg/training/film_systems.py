@@ -38,6 +38,10 @@ class SystemTraining:
     start : Path or None
         Folder of models with `cobb-landmarks`, whose first network becomes the trunk; else the
         package's own trunk, which learned from all folds but 0.
+    digital : Path or None
+        Folder with films of another kind, as those rendered from digital patients are; their
+        landmarks are not looked at. Half as many of them as of the others are shown to a system
+        that adapts its features until both kinds look alike.
     films : int
         A step.
     rate : float
@@ -49,6 +53,7 @@ class SystemTraining:
     hours: float = 0.5
     fold: int | None = None
     start: Path | None = None
+    digital: Path | None = None
     films: int = 4
     rate: float = 2e-3
     first: int | None = None
@@ -66,9 +71,10 @@ class SystemBatches:
     """Batches of a system, the same for the same step."""
 
     def __init__(
-        self, system: System, items: Sequence[FilmItem], settings: SystemTraining, rank: int = 0
-    ) -> None:
-        self.system, self.items = system, list(items)
+        self, system: System, items: Sequence[FilmItem], settings: SystemTraining, rank: int = 0,
+        digital: Sequence[FilmItem] = (),
+    ) -> None:  # fmt: skip
+        self.system, self.items, self.digital = system, list(items), list(digital)
         self.settings, self.rank = settings, rank
 
     def batch(self, step: int) -> dict[str, Tensor]:
@@ -90,8 +96,16 @@ class SystemBatches:
             for name, value in self.system.targets(sample, rng).items():
                 targets.setdefault(name, []).append(value)
         layout = torch.channels_last
-        image = torch.stack(images).contiguous(memory_format=layout)
-        return {"image": image, **{name: torch.cat(parts) for name, parts in targets.items()}}
+        batch = {"image": torch.stack(images).contiguous(memory_format=layout)}
+        if self.digital:
+            chosen = rng.integers(len(self.digital), size=max(1, self.settings.films // 2))
+            shown = (
+                canvas_sample(self.digital[int(n)], rng, canvas=self.system.canvas)[0]
+                for n in chosen
+            )
+            other = torch.stack([altered(image, rng) for image in shown])
+            batch["other"] = other.contiguous(memory_format=layout)
+        return {**batch, **{name: torch.cat(parts) for name, parts in targets.items()}}
 
 
 def trunk_card(settings: SystemTraining) -> tuple[ModelCard, dict[str, Tensor]]:
@@ -134,7 +148,7 @@ def trunk_card(settings: SystemTraining) -> tuple[ModelCard, dict[str, Tensor]]:
 
 def train(
     system: System, items: Sequence[FilmItem], settings: SystemTraining, trunk: Mapping[str, Any],
-    folder: Path, progress: Progress,
+    folder: Path, progress: Progress, digital: Sequence[FilmItem] = (),
 ) -> tuple[dict[str, Tensor], int]:  # fmt: skip
     """Train a system in a folder with a checkpoint; return its own weights and the steps."""
     import torch
@@ -146,7 +160,8 @@ def train(
     own = getattr(network, "trunk", None)
     if own is not None:
         own.load_state_dict(trunk)
-    batches = SystemBatches(system, items, settings, world()[0])
+    system.begin(network, settings.start)
+    batches = SystemBatches(system, items, settings, world()[0], digital)
     loop = LoopSettings(
         hours=settings.hours, batch=settings.films, rate=settings.rate, seed=settings.seed
     )
@@ -175,7 +190,7 @@ def fit_system(
     ------
     InputError
         There are no films; the output folder holds a training and ``resume`` is off; the trunk
-        has learned from the fold.
+        has learned from the fold; ``digital`` is given to a system that does not adapt.
     """
     from .film_system_export import export_system
     from .loop import world
@@ -187,16 +202,24 @@ def fit_system(
     check_new(output, bool(options.get("resume")), system.name)
     if data is None:
         raise InputError("A film method learns from films.", "Name their folder with --data.")
+    if settings.digital is not None and not system.adapts:
+        raise InputError(
+            f"{system.name} does not adapt to films of another kind.", "Leave --digital out."
+        )
     card, trunk = trunk_card(settings)
     learned, kept = split(film_cases(Path(data), AP), settings.fold)
     items = read_items(learned[: settings.first], progress.part(0.0, 0.05))
+    digital: list[FilmItem] = []
+    if settings.digital is not None:
+        digital = read_items(film_cases(Path(settings.digital), AP), progress.part(0.04, 0.05))
     weights, steps = train(
-        system, items, settings, trunk, output / system.name, progress.part(0.05, 0.97)
+        system, items, settings, trunk, output / system.name, progress.part(0.05, 0.97), digital
     )
     if world()[0]:
         return []
     models = output / "models"
     save_model(card.name, trunk, card, models)
     return export_system(
-        system, weights, settings, len(items), kept, steps, models, progress.part(0.97, 1.0)
-    )
+        system, weights, settings, len(items), kept, steps, models, progress.part(0.97, 1.0),
+        len(digital),
+    )  # fmt: skip
