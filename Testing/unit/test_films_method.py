@@ -231,6 +231,8 @@ class Perfect:
         self.cells = torch.as_tensor((centers + 0.5) / 4 - 0.5, dtype=torch.float32)[None]
         pitch, width = proportions(items)
         self.pitch, self.width = torch.as_tensor(pitch), torch.as_tensor(width)
+        # Any tilt is as usual as any other, so that what is seen counts.
+        self.tilt, self.tilt_spread = torch.zeros(2 * len(width)), 1e6 * torch.eye(2 * len(width))
 
     def parameters(self) -> Iterator[torch.Tensor]:
         return iter([torch.zeros(1)])
@@ -357,8 +359,8 @@ def test_lateral_networks_begin_from_frontal_ones() -> None:
     before = lateral.state_dict()["find.output_block.conv.conv.weight"].clone()
     count = begin_from(lateral, {k: v.half() for k, v in frontal.state_dict().items()})
     after = lateral.state_dict()
-    # All but the places of the levels and the spine's proportions.
-    assert count == len(after) - 4
+    # All but the places of the levels, and the spine's proportions and tilts.
+    assert count == len(after) - 6
     assert torch.equal(after["find.output_block.conv.conv.weight"], before)
     same = "corners.input_block.conv1.conv.weight"
     assert torch.equal(after[same], frontal.state_dict()[same].half().float())

@@ -26,6 +26,7 @@ from spineseg.methods import film_checks
 from spineseg.methods.film_chain import LEVELS_OF, Frames, best_chain, frames_of, smoothed
 from spineseg.methods.film_heat import expectation, mass_near
 from spineseg.methods.film_picture import Picture, prepare, sample
+from spineseg.methods.film_prior import settled
 from spineseg.methods.film_result import AP, LATERAL, FilmResult
 from spineseg.methods.film_windows import MIRRORED, canvas_image, window_points, with_level
 from spineseg.methods.loading import build
@@ -44,6 +45,8 @@ _REACH = 0.12  # of a width: probability farther off than this from a corner spe
 _RIGHT = 0.78  # from here on a film is taken as it lies
 _BETTER = 0.1  # by which another way of lying must be more likely to be preferred
 _NOTHING = 0.35  # less than this and no spine is seen at all
+# Chosen on rendered lateral films, and on the frontal ones kept aside, where 1 to 3 do alike.
+_NOISE_DEG = {AP: 2.0, LATERAL: 6.0}
 _LEAST_WEIGHT = 0.02  # of a vertebra in smoothing, however unsure it is
 
 
@@ -65,6 +68,10 @@ class Settings:
         Whether the mirrored film is looked at as well, and the mean taken.
     stiffness : float
         How strongly unsure vertebrae are drawn to the curve of their neighbours.
+    noise_deg : float or None
+        How far off an endplate's tilt is that was seen with a confidence of one half, in degrees:
+        the larger, the more it follows what is usual (`film_prior`). None takes 2 on frontal films
+        and 6 on lateral ones; 0 leaves the tilts as they were seen.
     """
 
     device: str | None = None
@@ -73,14 +80,15 @@ class Settings:
     looks: int = 2
     mirror: bool = True
     stiffness: float = 0.003
+    noise_deg: float | None = None
 
     def __post_init__(self) -> None:
         if self.view not in (None, *MODEL_OF):
             raise ValueError(f"view must be {AP} or {LATERAL}")
         if not 1 <= self.looks <= 5:
             raise ValueError("looks must be from 1 to 5")
-        if self.stiffness < 0:
-            raise ValueError("stiffness must not be negative")
+        if self.stiffness < 0 or (self.noise_deg or 0) < 0:
+            raise ValueError("stiffness and noise_deg must not be negative")
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +206,11 @@ def _corners(sight: Sight, picture: Picture, settings: Settings) -> tuple[Floats
         settings.stiffness,
     ).reshape(corners.shape)
     smooth[~known] = np.nan
-    return smooth, confidence
+    mean, spread = (
+        b.cpu().numpy().astype(np.float64) for b in (sight.network.tilt, sight.network.tilt_spread)
+    )
+    noise = _NOISE_DEG[sight.view] if settings.noise_deg is None else settings.noise_deg
+    return settled(smooth, confidence, mean, spread, noise), confidence
 
 
 def known_corners(view: str) -> NDArray[np.bool_]:

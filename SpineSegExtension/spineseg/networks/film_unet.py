@@ -51,10 +51,13 @@ class FilmNetworks(nn.Module):
         upper right, lower left, lower right
     pitch : (n − 1,) distance from one vertebra's centre to the next, as a fraction of their mean
     width : (n,) of a vertebra, as a fraction of the distance to its neighbours
+    tilt, tilt_spread : (2 n,), (2 n, 2 n) mean and covariance of the endplates' tilts, degrees
     """
 
     pitch: Tensor
     width: Tensor
+    tilt: Tensor
+    tilt_spread: Tensor
 
     def __init__(
         self,
@@ -67,3 +70,5 @@ class FilmNetworks(nn.Module):
         self.corners = click_unet(unet_params(2, 4, corner_filters, CORNER_STRIDE))
         self.register_buffer("pitch", torch.ones(vertebrae - 1))
         self.register_buffer("width", torch.ones(vertebrae))
+        self.register_buffer("tilt", torch.zeros(2 * vertebrae))
+        self.register_buffer("tilt_spread", 400.0 * torch.eye(2 * vertebrae))

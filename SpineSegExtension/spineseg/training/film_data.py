@@ -14,6 +14,7 @@ from ..io.film_tables import FilmTruth, find_film_truths
 from ..io.films import read_film
 from ..methods.film_chain import frames_of
 from ..methods.film_picture import Picture, prepare
+from ..methods.film_prior import plate_tilts, tilt_statistics
 from ..methods.film_result import AP, LATERAL
 from ..progress import Progress
 
@@ -115,6 +116,14 @@ def proportions(items: Sequence[FilmItem]) -> tuple[Floats, Floats]:
         width = np.nanmean(across, axis=1)
         widths.append(width / frames_of(chain, np.ones(len(chain))).width)
     return np.median(steps, axis=0), np.median(widths, axis=0)
+
+
+def tilts(
+    items: Sequence[FilmItem], digital: Sequence[FilmItem], mirrored: bool
+) -> tuple[Floats, Floats]:
+    """Return mean and covariance of the endplates' tilts, real and rendered films alike."""
+    groups = [np.array([plate_tilts(item.corners) for item in part]) for part in (items, digital)]
+    return tilt_statistics([group for group in groups if len(group)], mirrored)
 
 
 def wrong_films(folder: Path, view: str, progress: Progress, every: int = 4) -> list[Picture]:

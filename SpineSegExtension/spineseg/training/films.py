@@ -22,7 +22,16 @@ from ..methods.film_picture import Picture
 from ..methods.film_result import AP, LATERAL
 from ..progress import Progress
 from ..weights import card_path, load_state
-from .film_data import FOLDS, FilmItem, centres_of, film_cases, folds_of, proportions, read_items
+from .film_data import (
+    FOLDS,
+    FilmItem,
+    centres_of,
+    film_cases,
+    folds_of,
+    proportions,
+    read_items,
+    tilts,
+)
 from .film_data import wrong_films as read_wrong
 from .film_samples import altered, canvas_sample, window_samples, with_metal, wrong_picture
 
@@ -201,6 +210,9 @@ def train(
         begin_from(network, load_state(MODEL_OF[settings.view if own else AP], settings.start))
     network.pitch.copy_(torch.as_tensor(pitch))
     network.width.copy_(torch.as_tensor(width))
+    mean, spread = tilts(items, digital, mirrored=settings.view == AP)
+    network.tilt.copy_(torch.as_tensor(mean))
+    network.tilt_spread.copy_(torch.as_tensor(spread))
     batches = FilmBatches(items, wrong, width, settings, rank, digital)
     loop = LoopSettings(
         hours=settings.hours, batch=settings.films, rate=settings.rate, seed=settings.seed
