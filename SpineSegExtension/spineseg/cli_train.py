@@ -66,7 +66,7 @@ def train_command(
     hours: Annotated[float, typer.Option(min=0.0, help="Time to train.")] = 2.0,
     preset: Annotated[
         str | None,
-        typer.Option(help="small (default) or paper; vertebra-unet and cobb-landmarks have none."),
+        typer.Option(help="small (default) or paper; cyclegan: also paper-patch."),
     ] = None,
     augment: Annotated[
         str | None,

@@ -131,6 +131,11 @@ def test_the_papers_preset_is_the_papers() -> None:
     assert (paper.cycle, paper.gradient, paper.adversarial) == (10.0, 1.0, "log")
     assert (paper.pairs, paper.maps, paper.density, paper.patients) == (0, 0, 0, 0)
     assert paper.first == 0
+    windows = preset("paper-patch")
+    assert windows.patch == TranslationSettings().patch
+    assert windows.patients > 0  # curves in both domains, but none of their pairs
+    for name in ("cycle", "gradient", "adversarial", "pairs", "maps", "density", "first", "rate"):
+        assert getattr(windows, name) == getattr(paper, name)
 
 
 def test_every_loss_takes_part_in_a_step_and_every_network_learns() -> None:

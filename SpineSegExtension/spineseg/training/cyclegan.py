@@ -2,7 +2,8 @@
 
 ``spineseg train cyclegan -o FOLDER --hours H --data DATA`` (or ``--mr FOLDER --ct FOLDER``) makes a
 pool of volumes, trains, and leaves ``mr-to-ct`` and ``ct-to-mr`` with their cards in FOLDER/models.
-``--preset paper`` is paper 000's own: whole volumes of 256×128×48, no pairs, no masks.
+``--preset paper`` is paper 000's own: whole volumes of 256×128×48, no pairs, no masks;
+``--preset paper-patch`` has its losses on windows, so that they can be compared on two cores.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .translation_pool import Real, Source, add_sources, folder_sources, load_po
 
 #: CTs of the project's data folder whose voxels the CT domain is made of; verse014 is held out.
 DATA_CT = ("lidc", "nsclc", "crlm", "tptbox", "totalsegmentator")
-PRESETS = ("small", "paper")
+PRESETS = ("small", "paper", "paper-patch")
 #: Losses that take part only after the first stage; 0 in the log until then.
 LATER = ("cycle", "gradient", "fooled", "judged")
 #: Bone must be denser than this inside outlined bodies, soft tissue less than the other (HU).
@@ -36,7 +37,7 @@ class TranslationSettings:
 
     Parameters
     ----------
-    preset : "small" (what ships) or "paper"
+    preset : "small" (what ships), "paper" or "paper-patch"
     hours : of the whole training
     patients : digital patients in the pool; none in the paper's preset
     mr, ct : folders of volumes, instead of the data folder's
@@ -83,13 +84,15 @@ def preset(name: str) -> TranslationSettings:
     """
     if name == "small":
         return TranslationSettings()
-    if name != "paper":
+    if name not in PRESETS:
         raise InputError(f"There is no preset “{name}”.", f"Choose one of: {', '.join(PRESETS)}.")
+    unpaired = TranslationSettings(
+        preset=name, rate=2e-4, first=0.0, adversarial="log", pairs=0.0, maps=0.0, density=0.0
+    )
+    if name == "paper-patch":
+        return unpaired
     # 24 MR became 1,104 volumes and 2 CT became 200.
-    return TranslationSettings(
-        preset="paper", patients=0, patch=(256, 128, 48), batch=1, rate=2e-4, first=0.0,
-        adversarial="log", pairs=0.0, maps=0.0, density=0.0, copies=(45, 99),
-    )  # fmt: skip
+    return replace(unpaired, patients=0, patch=(256, 128, 48), batch=1, copies=(45, 99))
 
 
 class Sampler:

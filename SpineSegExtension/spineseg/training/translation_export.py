@@ -60,7 +60,7 @@ def data_rows(real: Mapping[str, Sequence[Real]], patients: int) -> list[dict[st
 def command_of(settings: TranslationSettings) -> str:
     """The command line that repeats a training."""
     text = f"torchrun --nproc-per-node 2 -m spineseg train cyclegan --hours {settings.hours:g}"
-    text += " --preset paper" if settings.preset == "paper" else ""
+    text += "" if settings.preset == "small" else f" --preset {settings.preset}"
     text += " --data DATA"
     return text + "".join(f" --hold-out {name}" for name in settings.hold_out) + " -o FOLDER"
 
