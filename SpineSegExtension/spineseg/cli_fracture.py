@@ -35,6 +35,14 @@ def fracture_command(
         str,
         typer.Option(help="Of segmenting: " + ", ".join(registry.names(registry.SEGMENT)) + "."),
     ] = registry.DEFAULT_SEGMENT,
+    networks: Annotated[
+        bool,
+        typer.Option(
+            "--networks",
+            help="Also show what the networks see: fracture_probability.nii.gz, and each suspect"
+            " from cured to more fractured in the report.",
+        ),
+    ] = False,
     series: Annotated[
         str | None, typer.Option(help="Series Instance UID, if the folder holds several.")
     ] = None,
@@ -45,6 +53,7 @@ def fracture_command(
 ) -> None:
     """Find fractured vertebrae: heights, Genant's grades, HU and the reasons, with a report."""
     with work(debug) as progress:
+        from spineseg.fracture import MAP
         from spineseg.fracturejob import FractureJob, run_fracture
 
         job = FractureJob(
@@ -53,12 +62,17 @@ def fracture_command(
             method=method,
             series=series,
             segmentation=str(segmentation or ""),
+            networks=networks,
             overwrite=overwrite,
         )
         done = run_fracture(job, progress)
     for warning in done.found.warnings:
         note(f"Note: {warning}")
     _tell(done.found)
+    if done.found.look is not None:
+        from spineseg.fracture_look import NOT_ANATOMY
+
+        note(f"Besides: {MAP}, percent, and pictures in the report. {NOT_ANATOMY}")
     print((done.folder / "report.html").absolute())
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +38,9 @@ from spineseg.pipeline import LABELS, REPORT, check_folder, model_records
 from spineseg.progress import Progress
 from spineseg.volume import Volume
 
+if TYPE_CHECKING:
+    from spineseg.fracture_look import Look
+
 __all__ = [
     "METHOD", "PARTS", "RESULT", "TABLE", "TASK", "Fractures", "VertebraFinding", "find_fractures",
     "graded_findings", "notes_on", "save_fractures",
@@ -46,8 +49,10 @@ __all__ = [
 TASK = "fracture"
 METHOD = "rules"
 RESULT, TABLE = "fractures.json", "fractures.csv"
-PARTS = (RESULT, TABLE, REPORT, LABELS)
-"""What is written, besides run.json; the label map only where it was made on the way."""
+MAP = "fracture_probability.nii.gz"
+PARTS = (RESULT, TABLE, REPORT, LABELS, MAP)
+"""What is written, besides run.json; the label map only where it was made on the way, the map only
+where the networks were to show what they see."""
 _COLUMNS = (
     "level", "evaluable", "reason", "genant_grade", "type", "probability", "voxel_probability",
     "vae_probability",
@@ -141,6 +146,8 @@ class Fractures:
         Whether the label map was made on the way.
     warnings, settings, timings, models
         As in `spineseg.result.SegmentationResult`.
+    look : Look or None
+        What the networks see, where that was asked for.
     """
 
     findings: list[VertebraFinding]
@@ -152,6 +159,7 @@ class Fractures:
     settings: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
     models: tuple[str, ...] = ()
+    look: Look | None = None
 
     @property
     def vertebrae(self) -> list[dict[str, Any]]:
@@ -346,6 +354,8 @@ def save_fractures(
             _write_table(found, made / TABLE)
         if LABELS in parts and found.made:
             write_volume(found.segmentation, made / LABELS)
+        if MAP in parts and found.look is not None:
+            write_volume(found.look.probability, made / MAP)
         progress("save", 0.3, REPORT)
         if REPORT in parts:
             from spineseg.fracture_report import write_fracture_report

@@ -8,6 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spineseg.fracture_look import NOT_ANATOMY, Preview
+from spineseg.fracture_look_pictures import preview_strip
 from spineseg.fracture_pictures import suspect_png
 from spineseg.manifest import RunManifest
 from spineseg.measure.vertebra_body import PLACES
@@ -32,6 +34,13 @@ _NOTE = (
 )
 
 
+_STRIPS = (
+    "Below each step is how far the numbers were moved along the line from the mean of normal"
+    " vertebrae to that of fractured ones (1 is that far), and how probable a fracture the"
+    " network takes it to be. "
+)
+
+
 def write_fracture_report(
     found: Fractures, scan: Volume, path: Path, manifest: RunManifest, title: str
 ) -> None:
@@ -50,6 +59,8 @@ def write_fracture_report(
         title=title,
         patient=_patient(found),
         pictures=pictures,
+        strips=[] if found.look is None else [_strip(p) for p in found.look.previews],
+        strips_note=_STRIPS + NOT_ANATOMY,
         columns=_COLUMNS,
         rows=[_row(f) for f in found.findings],
         note=_NOTE,
@@ -75,6 +86,11 @@ def _patient(found: Fractures) -> str:
 def _picture(finding: VertebraFinding, scan: Volume, segmentation: Volume) -> dict[str, str]:
     png = suspect_png(finding.graded.body, scan, segmentation)
     return {"data": base64.b64encode(png).decode("ascii"), "caption": _caption(finding)}
+
+
+def _strip(preview: Preview) -> dict[str, str]:
+    caption = f"{preview.level}, from cured to more fractured, as Spine-VAE draws it."
+    return {"data": base64.b64encode(preview_strip(preview)).decode("ascii"), "caption": caption}
 
 
 def _caption(finding: VertebraFinding) -> str:

@@ -23,9 +23,12 @@ class FractureJob(SegmentJob):
     ----------
     segmentation : str
         File of a label map of the scan; "" segments it first, by ``method`` with ``settings``.
+    networks : bool
+        Whether the networks are to show what they see; see `spineseg.fracture_look.look`.
     """
 
     segmentation: str = ""
+    networks: bool = False
 
     task: ClassVar[str] = fracture.TASK
 
@@ -44,15 +47,16 @@ def run_fracture(job: FractureJob, progress: Progress) -> FractureDone:
     Raises
     ------
     SpineSegError
-        As `spineseg.pipeline.segment`, `spineseg.io.labelmaps.read_labels` and
-        `spineseg.fracture.find_fractures` say.
+        As `spineseg.pipeline.segment`, `spineseg.io.labelmaps.read_labels`,
+        `spineseg.fracture.find_fractures` and `spineseg.fracture_look.look` say.
     """
+    from spineseg import fracture_look
     from spineseg.io.labelmaps import read_labels
     from spineseg.pipeline import segment
 
     result: list[fracture.Fractures] = []
 
-    def work(scan: Volume, progress: Progress) -> fracture.Fractures:
+    def search(scan: Volume, progress: Progress) -> fracture.Fractures:
         if job.segmentation:
             labels = read_labels(job.segmentation, scan.grid)
             return fracture.find_fractures(scan, labels, progress)
@@ -66,6 +70,13 @@ def run_fracture(job: FractureJob, progress: Progress) -> FractureDone:
             timings={**made.timings, **found.timings},
             models=(*made.models, *found.models),
         )
+
+    def work(scan: Volume, progress: Progress) -> fracture.Fractures:
+        if not job.networks:
+            return search(scan, progress)
+        fracture_look.require()
+        found = search(scan, progress.part(0.0, 0.7))
+        return replace(found, look=fracture_look.look(scan, found, progress.part(0.7, 1.0)))
 
     def save(found: fracture.Fractures, *rest: Any, **more: Any) -> Path:
         result.append(found)

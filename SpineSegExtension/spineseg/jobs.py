@@ -82,8 +82,9 @@ class SegmentJob:
         if unknown:
             raise InputError(f"The job has unknown fields: {', '.join(sorted(unknown))}.")
         kinds: dict[str, Any] = {
-            "settings": dict, "about": dict, "overwrite": bool, "start": int, "keep": list,
-            "parts": (list, type(None)), "series": (str, type(None)), "level": (str, type(None)),
+            "settings": dict, "about": dict, "overwrite": bool, "networks": bool, "start": int,
+            "label": int, "keep": list, "vertebrae": list, "parts": (list, type(None)),
+            "series": (str, type(None)), "level": (str, type(None)),
         }  # fmt: skip
         for name in cls.needed:
             if not content.get(name):
@@ -306,8 +307,9 @@ JOBS: dict[type[SegmentJob], Callable[[SegmentJob, Progress], Done]] = {
 def _all_jobs() -> dict[type[SegmentJob], Callable[[SegmentJob, Progress], Done]]:
     """Return `JOBS` and those of files that need this one."""
     from spineseg.fracturejob import FractureJob, run_for_parent
+    from spineseg.fracturelookjob import LOOK_JOBS
 
-    return {**JOBS, FractureJob: run_for_parent}
+    return {**JOBS, FractureJob: run_for_parent, **LOOK_JOBS}
 
 
 def read_work_save(

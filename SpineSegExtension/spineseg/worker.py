@@ -130,11 +130,12 @@ def _load(path: Path) -> Any:
 def _result_event(done: Done) -> dict[str, Any]:
     from spineseg.cobb import PARTS as MEASURED
     from spineseg.fracture import PARTS as GRADED
+    from spineseg.fracturelookjob import PARTS as LOOKED
     from spineseg.manifest import FILE_NAME
     from spineseg.pipeline import PARTS
     from spineseg.result import MeasureResult
 
-    known = dict.fromkeys((*PARTS, *MEASURED, *GRADED, FILE_NAME))
+    known = dict.fromkeys((*PARTS, *MEASURED, *GRADED, *LOOKED, FILE_NAME))
     files = [name for name in known if (done.folder / name).exists()]
     found = {"found": done.result.found} if isinstance(done.result, MeasureResult) else {}
     return {

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "GROUPS", "MODEL", "Settings", "VaeFinding", "VaeFractures", "box_grids", "cure", "fit",
-    "group_of", "induce", "masked_box", "predict", "saliency", "spine_vae", "to_hu",
+    "GROUPS", "MODEL", "Imagined", "Settings", "VaeFinding", "VaeFractures", "box_grids", "cure",
+    "fit", "group_of", "imagine", "induce", "masked_box", "predict", "saliency", "spine_vae",
+    "to_hu",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -278,14 +279,33 @@ def saliency(picture: Singles, settings: Settings | None = None) -> Singles:
     return np.asarray(found / max(float(found.max()), 1e-12), dtype=np.float32)
 
 
-def induce(
+@dataclass(frozen=True, eq=False)
+class Imagined:
+    """A vertebra as the decoder draws it from numbers that were moved.
+
+    Attributes
+    ----------
+    amount : float
+        How far, as in `imagine`.
+    probability : float
+        Of a fracture, as the classifier says of these numbers; at 0 that of the vertebra itself.
+    picture : (64, 64, 64) float32
+        As from `masked_box`.
+    """
+
+    amount: float
+    probability: float
+    picture: Singles
+
+
+def imagine(
     picture: Singles,
     label: int,
-    amount: float = 1.0,
+    amounts: Sequence[float],
     settings: Settings | None = None,
-    digits: int | None = 2,
-) -> Singles:
-    """Draw a vertebra as it would look more fractured.
+    digits: int | None = None,
+) -> list[Imagined]:
+    """Draw a vertebra as it would look cured and fractured, step by step.
 
     Parameters
     ----------
@@ -293,17 +313,18 @@ def induce(
         From `masked_box`.
     label : int
         In the label map: it tells the level's group.
-    amount : float
-        1 moves the numbers as far as fractured ones lie from normal ones on average; 0 only draws
-        the vertebra from its numbers.
+    amounts : sequence of float
+        1 moves the numbers as far as fractured ones lie from normal ones on average, −1 back; 0
+        only draws the vertebra from its numbers.
     settings : Settings, optional
     digits : int or None
         How many numbers are moved: those that differ most between normal and fractured ones (the
         paper's two); None moves all.
 
-    Returns
-    -------
-    (64, 64, 64) float32, as `picture`; `to_hu` makes HU of it.
+    Raises
+    ------
+    InputError
+        The vertebra is cervical.
     """
     import torch
 
@@ -315,16 +336,36 @@ def induce(
             "Spine-VAE learned no cervical vertebra.", "Choose one of the thorax or the loins."
         )
     image = torch.from_numpy(np.asarray(picture, dtype=np.float32)[None, None]).to(device)
+    far = torch.tensor(list(amounts), dtype=torch.float32, device=device)
     with torch.inference_mode():
-        numbers = network.encode(image).mean
         move = network.fractured - network.normal
         if digits is not None:
             apart = (move / network.spread.clamp(min=1e-6)).abs()
             keep = torch.zeros_like(move)
             keep[torch.topk(apart, min(digits, len(apart))).indices] = 1.0
             move = move * keep
-        drawn = network.decode(numbers + amount * move, torch.tensor([group], device=device))
-    return np.asarray(drawn[0, 0].clamp(0, 1).cpu().numpy(), dtype=np.float32)
+        numbers = network.encode(image).mean + far[:, None] * move
+        told = torch.full((len(far),), group, dtype=torch.int64, device=device)
+        drawn = network.decode(numbers, told)[:, 0].clamp(0, 1).cpu().numpy()
+        sure = torch.softmax(network.classifier(numbers), dim=1)[:, 1].tolist()
+    return [
+        Imagined(float(amount), float(s), np.asarray(one, dtype=np.float32))
+        for amount, s, one in zip(amounts, sure, drawn, strict=True)
+    ]
+
+
+def induce(
+    picture: Singles,
+    label: int,
+    amount: float = 1.0,
+    settings: Settings | None = None,
+    digits: int | None = 2,
+) -> Singles:
+    """Draw a vertebra (64, 64, 64) as it would look more fractured; see `imagine`.
+
+    `to_hu` makes HU of it.
+    """
+    return imagine(picture, label, [amount], settings, digits)[0].picture
 
 
 def cure(
