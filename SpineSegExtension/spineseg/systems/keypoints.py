@@ -1,0 +1,325 @@
+"""(a) Key points of patches: Chen et al. 2021, AASCE 2019 (challenge figure 22.17 %).
+
+A first network sketches all 68 corners on the whole film. Patches of one to three vertebrae are
+cut along the sketch, again and again; a second network finds the corners in each, four kinds of
+them and as many as there are. Clustering makes 17 × 4 corners of the many that were found. Three
+results, of single vertebrae, of all patches, and of all patches without squeezed vertebrae, vote
+on the end vertebrae. docs/cobb-keypoints.md says what of the paper was kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from spineseg.measure.cobb import challenge_angles
+from spineseg.methods.film_chain import Frames, smoothed
+from spineseg.methods.film_heat import expectation, mass_near
+from spineseg.methods.film_result import Mark
+from spineseg.methods.film_windows import MIRRORED
+from spineseg.systems.clusters import clustered, density_clusters, end_clusters
+from spineseg.systems.patches import (
+    Close,
+    Head,
+    across,
+    frames_at,
+    jittered,
+    landmarks_state,
+    local_mean,
+    output_layer,
+    tops,
+    windows,
+)
+from spineseg.systems.system import Answer, Sample, Sight, System
+from spineseg.systems.system import Settings as Common
+from spineseg.systems.trunk import CHANNELS, Trunk
+from spineseg.training.film_data import centres_of
+from spineseg.training.film_losses import gaussians, place_loss
+from spineseg.training.film_samples import altered
+
+__all__ = ["SYSTEM", "KeyPoints", "KeyPointsSystem", "Settings", "fit", "predict"]
+
+Floats = NDArray[np.float64]
+
+_REACHES = (0.7, 0.9, 1.2)  # widths that a patch reaches: it holds 1, 2 or 3 vertebrae
+_IN_TRAINING = 4  # patches of a film
+_SPREAD, _SKETCH_SPREAD = 1.5, 1.2  # cells, of the Gaussians
+_WITHIN = 0.94  # of a patch: corners farther out are not asked for
+_CELLS = 48  # of a patch's maps
+_BESIDE = (9, 15)  # cells within which a corner is sketched beside its vertebra's middle
+_SEEN = 0.2  # of the highest peak: less is no key point
+_NEAR = 0.16  # distances between neighbours: DBSCAN's
+_MANY = 2  # patches that must agree: DBSCAN's
+_SKEWED = 1.25  # ratio of the diagonals from which a vertebra is squeezed
+_UNLIKE = 1.6  # mean ratio of opposite sides from which a result has no vote
+_STIFF = 0.3  # of the sketch, in `smoothed`
+
+
+@dataclass(frozen=True)
+class Settings(Common):
+    """How to use it.
+
+    Attributes
+    ----------
+    squeezed : bool
+        Whether a third result, without the key points of squeezed vertebrae, has a vote.
+    vote : bool
+        Whether the results vote on the end vertebrae; else the angles are those of the mean
+        corners.
+    """
+
+    squeezed: bool = True
+    vote: bool = True
+
+
+class KeyPoints(nn.Module):
+    """Both networks.
+
+    Attributes
+    ----------
+    middle, beside, sketch : the trunk's finest map → (N, 68, y/4, x/4), which begins as the
+        vertebrae's middles, moved to where their corners usually are
+    patch : windows (M, 2, 96, 96) → logits (M, 4, 48, 48) of upper left, upper right, lower left
+        and lower right corners, each with a peak for every one that the window holds
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = Trunk()
+        self.middle = nn.Conv2d(CHANNELS[0], 17, 1)
+        self.beside = nn.Conv2d(
+            17, 68, _BESIDE, padding="same", padding_mode="replicate", groups=17
+        )
+        self.sketch = Head(68)
+        self.patch = Close(4)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Sketch."""
+        maps = self.trunk(image)[0]
+        found: Tensor = self.beside(self.middle(maps)) + self.sketch(maps)
+        return found
+
+
+class KeyPointsSystem(System):
+    """The paper's second method; its first, boxes, is that of `spineseg.systems.corners`."""
+
+    name = "cobb-keypoints"
+    kind = KeyPoints
+    outputs = ("68 corners at 1/4", "four kinds of corners in patches")
+    paper = "22.17 % (challenge)"
+    _ratio = np.full(17, 1.27)  # of a vertebra's width to the distance to the next
+
+    def begin(self, network: KeyPoints, models: Any) -> None:
+        """Sketch from the centres, and look at patches as `cobb-landmarks` does."""
+        state = landmarks_state(models)
+        network.sketch.begin(state, [])
+        with torch.no_grad():
+            for name, value in output_layer(state, list(range(17))).items():
+                getattr(network.middle, name).copy_(value)
+            weight, bias = network.beside.weight, network.beside.bias
+            weight.zero_()
+            bias.zero_()  # type: ignore[union-attr]
+            for n, kind in product(range(17), range(4)):
+                share = n / 16
+                # Pixels from the middle to the corners of T1 and of L5, usually.
+                x, y = 16 + 7 * share, 7 + 6 * share
+                column = _BESIDE[1] // 2 - round(x / 4) * (1 if kind % 2 else -1)
+                row = _BESIDE[0] // 2 - round(y / 4) * (1 if kind > 1 else -1)
+                weight[4 * n + kind, 0, row, column] = 1.0
+        network.patch.begin(state)
+        self._ratio = network.patch.width.numpy().astype(np.float64)
+
+    def targets(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
+        """All corners, and patches that lie as far off as the sketch may be."""
+        corners = sample.item.corners
+        at = rng.uniform(-0.3, len(corners) - 0.7, _IN_TRAINING).clip(0, len(corners) - 1)
+        reach = rng.uniform(min(_REACHES), max(_REACHES), _IN_TRAINING)
+        frames = jittered(frames_at(centres_of(corners), self._ratio, at, reach), rng)
+        seen = windows(sample.item.picture, frames, at)
+        every = np.broadcast_to(corners.reshape(1, -1, 2), (_IN_TRAINING, corners.size // 2, 2))
+        local = frames.to_local(every).reshape(_IN_TRAINING, len(corners), 4, 2)
+        for n in range(_IN_TRAINING):
+            seen[n, :1] = altered(seen[n, :1], rng)
+            if rng.random() < 0.5:
+                seen[n] = seen[n].flip(-1)
+                local[n] = local[n][:, MIRRORED] * [-1.0, 1.0]
+        return {
+            "corners": torch.as_tensor(sample.corners, dtype=torch.float32)[None],
+            "seen": seen,
+            "local": torch.as_tensor(local, dtype=torch.float32),
+        }
+
+    def loss(
+        self, network: KeyPoints, batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Both networks' losses; the second one's patches lie about the true corners."""
+        image, corners = batch["image"], batch["corners"]
+        maps = network(image)
+        flat = corners.flatten(1, 2)
+        size = flat.new_tensor([image.shape[3], image.shape[2]])
+        heat = gaussians((flat + 0.5) / 4 - 0.5, maps.shape[2], maps.shape[3], _SKETCH_SPREAD)
+        far = (expectation(maps) - ((flat + 0.5) / size * 2 - 1)) * size / 2
+        sketch = place_loss(maps, heat).mean() + F.smooth_l1_loss(far / 4, torch.zeros_like(far))
+        close, parts = close_loss(network.patch(batch["seen"]), batch["local"])
+        loss = sketch + close
+        parts["sketch_px"] = float(far.detach().norm(dim=-1).median())
+        return loss, {"loss": float(loss.detach()), "sketch": float(sketch.detach()), **parts}
+
+    def answer(self, network: KeyPoints, sight: Sight) -> Answer | None:
+        """Sketch, look at patches, cluster, vote."""
+        options = sight.settings if isinstance(sight.settings, Settings) else Settings()
+        image = sight.image.to(network.patch.width.device)
+        rows, columns = image.shape[2:]
+        maps = network(image).float()
+        local = expectation(maps)
+        sure = mass_near(maps, local, 0.08)[0].cpu().numpy().reshape(17, 4).mean(axis=1)
+        local = ((local[0].cpu().numpy().astype(np.float64) + 1) / 2) * [columns, rows] - 0.5
+        sketch = smoothed(local.reshape(17, 8), sure + 0.02, _STIFF).reshape(17, 4, 2)
+        pitch = float(np.median(np.linalg.norm(np.diff(sketch.mean(axis=1), axis=0), axis=1)))
+        if pitch < 4:  # all on one heap: there is no spine
+            return None
+        frames, at, reach = all_patches(network, sight.to_prepared(sketch))
+        points, patch = key_points(network.patch, windows(sight.picture, frames, at), frames)
+        points[:, 1:] = sight.to_canvas(points[:, 1:])
+        single = points[reach[patch] == min(_REACHES)]
+        found = [gather(single, sketch, pitch, False, 1), gather(points, sketch, pitch, False)]
+        if options.squeezed:
+            found.append(gather(points, sketch, pitch, True))
+        voting = [corners for corners, _ in found if fair(corners)] or [found[1][0]]
+        angles = voted(voting, rows) if options.vote else None
+        square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
+        boxes = frames.to_picture(np.broadcast_to(square, (len(at), 4, 2)))
+        marks = (
+            Mark("sketch", "outlines", sketch[:, [0, 1, 3, 2]]),
+            Mark("patches", "outlines", sight.to_canvas(boxes[reach == min(_REACHES)])),
+            Mark("key points", "points", points[:, 1:]),
+        )
+        trust = found[1][1].mean(axis=1)
+        return Answer(np.mean(voting, axis=0), angles=angles, confidence=trust, marks=marks)
+
+
+def close_loss(maps: Tensor, local: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Loss of maps (m, 4, 48, 48) for corners (m, 17, 4, 2) in their windows, and its parts."""
+    wanted = local.transpose(1, 2)  # (m, 4, 17, 2)
+    inside = (wanted.abs() < _WITHIN).all(-1)
+    cells = (wanted + 1) * (_CELLS / 2) - 0.5
+    missing = torch.where(inside[..., None], cells, torch.nan)
+    heat = gaussians(missing.flatten(1, 2), _CELLS, _CELLS, _SPREAD).unflatten(1, (4, -1)).sum(2)
+    some = inside.any(-1)
+    score = (place_loss(maps, heat) * some).sum() / some.sum().clamp(min=1)
+    begin = cells.clamp(-1e3, 1e3) + torch.randn_like(cells)
+    off = (local_mean(maps, begin) - cells) / (_CELLS / 2)
+    each = F.smooth_l1_loss(off, torch.zeros_like(off), reduction="none", beta=0.02).mean(-1)
+    place = (each * inside).sum() / inside.sum().clamp(min=1)
+    whole = inside.all(1)  # (m, 17)
+    turn = across(off.transpose(1, 2))[..., 1]
+    tilt = F.smooth_l1_loss(turn, torch.zeros_like(turn), reduction="none", beta=0.02)
+    tilt = (tilt * whole).sum() / whole.sum().clamp(min=1)
+    error = (off.detach().norm(dim=-1) * inside).sum() / inside.sum().clamp(min=1)
+    turned = (turn.detach().abs() * whole).sum() / whole.sum().clamp(min=1)
+    loss = score + 15.0 * (place + tilt)
+    return loss, {"heat": float(score.detach()), "off": float(error), "tilt": float(turned)}
+
+
+def all_patches(network: KeyPoints, sketch: Floats) -> tuple[Frames, Floats, Floats]:
+    """Return windows of all sizes along a sketch (17, 4, 2), where they are, and their reach.
+
+    The middle size lies on and between vertebrae, the others on them.
+    """
+    between = np.arange(0, 16.1, 0.5)
+    chosen = [between[::2], between, between[::2]]
+    at = np.concatenate(chosen)
+    reach = np.repeat(_REACHES, [len(one) for one in chosen])
+    ratio = network.patch.width.cpu().numpy().astype(np.float64)
+    return frames_at(centres_of(sketch), ratio, at, reach), at, reach
+
+
+def key_points(network: Close, seen: Tensor, frames: Frames) -> tuple[Floats, NDArray[np.int64]]:
+    """Find key points in windows: rows (k, 3) of kind, x and y on the film, and their windows."""
+    device = network.width.device
+    layout = torch.channels_last
+    maps = network(seen.to(device, memory_format=layout)).float()
+    which = tops(maps, _SEEN)
+    patch, kind = which[:, 0], which[:, 1]
+    cells = which[:, [3, 2]].float()[:, None, None]
+    local = (local_mean(maps[patch, kind][:, None], cells)[:, 0, 0] + 0.5) / (_CELLS / 2) - 1
+    good = (local.abs() < _WITHIN).all(-1)
+    patch, kind, local = (a[good].cpu().numpy() for a in (patch, kind, local))
+    mine = Frames(*(a[patch] for a in (frames.center, frames.right, frames.down, frames.width)))
+    places = mine.to_picture(local[:, None].astype(np.float64))[:, 0]
+    return np.concatenate([kind[:, None], places], axis=1), patch
+
+
+def gather(
+    points: Floats, sketch: Floats, pitch: float, squeezed: bool, many: int = _MANY
+) -> tuple[Floats, Floats]:
+    """Cluster key points (k, 3), rows (kind, x, y), into corners (17, 4, 2).
+
+    `many` of them make a cluster; without `squeezed` vertebrae, if that is set.
+
+    Returns
+    -------
+    (corners, near) : near (17, 4) is the share of ten points that each corner was made of
+    """
+    kinds = []
+    for kind in range(4):
+        mine = points[points[:, 0] == kind, 1:]
+        label = density_clusters(mine, _NEAR * pitch, many)
+        mine, label = mine[label >= 0], label[label >= 0]
+        kinds.append(mine[np.isin(label, end_clusters(mine, label))])
+    corners, counts = clustered(kinds, sketch, pitch)
+    near = np.minimum(counts / 10.0, 1.0)
+    return (without_squeezed(corners), near) if squeezed else (corners, near)
+
+
+def without_squeezed(corners: Floats) -> Floats:
+    """Put those of squeezed vertebrae, whose diagonals differ, between their neighbours'."""
+    one = np.linalg.norm(corners[:, 0] - corners[:, 3], axis=1)
+    other = np.linalg.norm(corners[:, 1] - corners[:, 2], axis=1)
+    bad = np.maximum(one, other) > _SKEWED * np.maximum(np.minimum(one, other), 1e-6)
+    good = np.flatnonzero(~bad)
+    if not bad.any() or len(good) < 5:
+        return corners
+    index, mended = np.arange(len(corners)), corners.copy()
+    for kind, axis in product(range(4), range(2)):
+        mended[bad, kind, axis] = np.interp(index[bad], good, corners[good, kind, axis])
+    return mended
+
+
+def fair(corners: Floats) -> bool:
+    """Whether opposite sides of the vertebrae are alike: the paper's gate before the vote."""
+    for a, b, c, d in ((0, 1, 2, 3), (0, 2, 1, 3)):
+        one = np.linalg.norm(corners[:, a] - corners[:, b], axis=1)
+        other = np.linalg.norm(corners[:, c] - corners[:, d], axis=1)
+        ratio = np.maximum(one, other) / np.maximum(np.minimum(one, other), 1e-6)
+        if ratio.mean() > _UNLIKE:
+            return False
+    return True
+
+
+def voted(results: list[Floats], rows: int) -> Floats:
+    """Angles (3,): each result's between the end vertebrae of most results, then their mean."""
+    found = [challenge_angles(corners, rows) for corners in results]
+    angles = []
+    for name in ("major_pair", "upper_pair", "lower_pair"):
+        pairs = [getattr(one, name) for one in found]
+        # Where none agree, that of all patches (the second result, if it stands).
+        (pair, votes), *_ = Counter(pairs).most_common(1)
+        pair = pair if votes > 1 else pairs[min(1, len(pairs) - 1)]
+        vectors = [across(r)[list(pair)] for r in results]
+        turns = [np.arctan2(a[0] * b[1] - a[1] * b[0], a @ b) for a, b in vectors]
+        angles.append(float(np.degrees(np.abs(turns)).mean()))
+    return np.array(angles)
+
+
+SYSTEM = KeyPointsSystem()
+predict, fit = SYSTEM.predict, SYSTEM.fit
