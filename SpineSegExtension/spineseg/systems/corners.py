@@ -238,10 +238,10 @@ def seventeen(boxes: Floats, scores: Floats) -> tuple[Floats, Floats]:
 def smooth(corners: Floats) -> Floats:
     """Smooth corners (17, 4, 2) by polynomials of degree 6.
 
-    The paper's takes x of each kind of corner from its y; here the vertebra's height, and how far
-    its right side lies below its left one, are smoothed as well, over the middles' y.
+    The paper's takes x of each kind of corner from its y; here the heights of the corners above
+    and below the vertebra's middle, and so its tilt, are smoothed as well, over the middle's y.
     """
-    at = corners[:, :, 1].mean(axis=1)
+    at = smoothed_by(np.arange(_COUNT), corners[..., 1].mean(axis=1), _DEGREE)
     if not (np.diff(at) > 0).all():
         return corners
     made = corners.copy()
