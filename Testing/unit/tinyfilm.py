@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from spineseg.io.films import Film
+from spineseg.methods.film_picture import prepare
+from spineseg.training.film_data import FilmItem
 
 LEVELS = 17
 
@@ -63,3 +65,13 @@ def film_folder(folder: Path, count: int, each: int = 2) -> Path:
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(table)
     return folder
+
+
+def drawn_items(count: int) -> list[FilmItem]:
+    """Drawn films as they are learned from."""
+    found = []
+    for seed in range(count):
+        film, corners = drawn_film(seed)
+        picture = prepare(film)
+        found.append(FilmItem(film.name, str(seed), picture, picture.from_film(corners)))
+    return found

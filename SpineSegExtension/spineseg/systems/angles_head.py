@@ -3,7 +3,8 @@ them.
 
 The papers average a feature map over the whole picture and connect three numbers to that. Such an
 average has forgotten where a vertebra tilts, so here a map is also averaged around each vertebra,
-with weights that the network draws itself (`Places`). From 17 tilts, the challenge's rule
+with weights that the network draws itself: they are where it says that this vertebra lies, so the
+line through these places gives a first guess of its tilt. From 17 tilts, the challenge's rule
 (`spineseg.measure.cobb`) makes three angles for each of its three cases; how likely each case is,
 and what to add, is read from the averages. The loss is the challenge's own measure.
 """
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spineseg.measure.cobb import challenge_angles, middles
+from spineseg.methods.film_heat import expectation
 from spineseg.systems.system import LEVELS, Sample
 from spineseg.training.film_losses import gaussians, place_loss
 
@@ -31,7 +33,9 @@ _DEG = 10.0  # degrees per unit of the network's own numbers
 _ABOUT = (0.051, 0.037, 0.00103)
 """Heights of the vertebrae on a film cut to T1–L5, c₀ + c₁ n + c₂ n² of its height, n from 0."""
 _LOOSE = 0.08  # how far off they may well be
-_SPREAD = 0.05  # of a vertebra's place in training, in widths of the canvas
+_SHAPE = 4  # numbers that the rule's case depends on
+_HALF = 0.4  # of the distance to the neighbours, from a vertebra's middle to its endplate
+_SPREAD = 0.03  # of a vertebra's place in training, in widths of the canvas
 
 
 def targets_of(corners: Floats, canvas: tuple[int, int]) -> dict[str, Tensor]:
@@ -120,30 +124,65 @@ class AngleHead(nn.Module):
         super().__init__()
         self.where = nn.Conv2d(features, COUNT, 1)
         self.along = nn.Sequential(
-            nn.Conv1d(features, width, 1),
+            nn.Conv1d(features + 1, width, 1),
             nn.GroupNorm(4, width),
             nn.ReLU(),
             nn.Conv1d(width, width, 3, padding=1),
             nn.ReLU(),
         )
         self.tilt = nn.Conv1d(width, 1, 3, padding=1)
-        self.dense = nn.Sequential(nn.Linear(more + COUNT * (8 + 1), 48), nn.ReLU())
+        self.dense = nn.Sequential(nn.Linear(more + COUNT * (8 + 1) + _SHAPE, 48), nn.ReLU())
         self.short = nn.Conv1d(width, 8, 1)
-        self.out = nn.Linear(48, 3 + _CASES)
+        self.out = nn.Linear(48 + _SHAPE, 3 + _CASES)
         nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.tilt.weight)
 
     def forward(self, features: Tensor, more: Tensor) -> Found:
         """Look at a map (N, features, y, x) and at vectors (N, more)."""
         places = self.where(features) + _about(features.shape[2])[..., None].to(features)
         weight = places.flatten(2).softmax(2)
-        seen = self.along(features.flatten(2) @ weight.transpose(1, 2))
-        tilts = self.tilt(seen)[:, 0]
-        known = torch.cat([more, self.short(seen).flatten(1), tilts], dim=1)
-        last = self.out(self.dense(known))
+        at = _middles(places)
+        lean = _lean(at)[:, None]
+        seen = self.along(torch.cat([features.flatten(2) @ weight.transpose(1, 2), lean], dim=1))
+        tilts = self.tilt(seen)[:, 0] - lean[:, 0]
+        shape = _shape(at.detach(), tilts.detach(), places.shape[2])
+        known = torch.cat([more, self.short(seen).flatten(1), tilts, shape], dim=1)
+        last = self.out(torch.cat([self.dense(known), shape], dim=1))
         case = last[:, 3:]
         ruled = (by_rule(tilts) * case.softmax(1)[..., None]).sum(1)
         angles = _DEG * (ruled + last[:, :3])
         return Found(angles, _DEG * tilts, case, places)
+
+
+def _middles(places: Tensor) -> Tensor:
+    """Where vertebrae lie (N, 17, 2), (x, y) in cells from the map's upper left corner."""
+    rows, columns = places.shape[2:]
+    return (expectation(places) + 1) * torch.tensor([columns / 2, rows / 2], device=places.device)
+
+
+def _lean(at: Tensor) -> Tensor:
+    """How far the spine leans to the right, downwards, at each vertebra (N, 17), in `_DEG`."""
+    step = torch.cat([at[:, 1:2] - at[:, :1], at[:, 2:] - at[:, :-2], at[:, -1:] - at[:, -2:-1]], 1)
+    return torch.rad2deg(torch.atan2(step[..., 0], step[..., 1].clamp(min=1.0))) / _DEG
+
+
+def _shape(at: Tensor, tilts: Tensor, rows: int) -> Tensor:
+    """What the rule's case depends on (N, `_SHAPE`): how far endplates lie to either side of the
+    chord from the first to the last, and how low those of the major angle lie."""
+    turn = torch.deg2rad(tilts * _DEG)
+    pitch = (at[:, 1:] - at[:, :-1]).norm(dim=-1)
+    pitch = torch.cat([pitch[:, :1], (pitch[:, 1:] + pitch[:, :-1]) / 2, pitch[:, -1:]], dim=1)
+    down = _HALF * pitch[..., None] * torch.stack([-turn.sin(), turn.cos()], dim=-1)
+    plates = torch.stack([at - down, at + down], dim=2).flatten(1, 2)
+    chord = plates[:, -1:] - plates[:, :1]
+    inner = plates[:, 1:-2] - plates[:, :1]  # as in `spineseg.measure.cobb`
+    side = 100 * (chord[..., 0] * inner[..., 1] - chord[..., 1] * inner[..., 0])
+    side = side / chord.square().sum(-1).clamp(min=1.0)
+    right, left = side.amax(1), (-side).amax(1)
+    away = torch.stack([torch.minimum(right, left), right, left], dim=1)
+    ends = torch.stack([tilts.argmin(1), tilts.argmax(1)], dim=1)
+    low = plates[..., 1].gather(1, 2 * ends + 1).mean(1, keepdim=True) / rows - 0.5
+    return torch.cat([torch.asinh(4 * away), 10 * low], dim=1)
 
 
 def _about(rows: int) -> Tensor:

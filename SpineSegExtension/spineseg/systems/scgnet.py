@@ -67,6 +67,7 @@ class SCGNet(System):
 
     name = "cobb-scgnet"
     kind = SCGNetwork
+    paper = "22.18 % (challenge)"
     outputs = ("left boundary", "right boundary", "major", "upper", "lower")
 
     def targets(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:

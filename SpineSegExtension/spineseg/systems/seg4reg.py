@@ -7,6 +7,7 @@ steps are kept, and how, is in docs/cobb-seg4reg.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
+from spineseg.systems import system
 from spineseg.systems.angles_head import Found, angle_loss, angle_targets
 from spineseg.systems.masks import drawn_targets, map_mark, vertebrae_and_gaps
 from spineseg.systems.pyramid import PyramidPooling, dilated
 from spineseg.systems.regressor import DenseRegressor
-from spineseg.systems.system import Answer, Sample, Settings, Sight, System
+from spineseg.systems.system import Answer, Sample, Sight, System
 from spineseg.systems.trunk import Neck, Trunk
 
 __all__ = ["SYSTEM", "Seg4Reg", "Seg4RegNetwork", "Settings", "fit", "predict"]
@@ -30,18 +32,24 @@ _LAMBDA = 1.0  # of the domain loss, the paper's
 _SEEN = 0.15  # share of a cell's vertebra, over the spine's best cells, below which nothing is seen
 
 
-class Seg4RegNetwork(nn.Module):
-    """Segmentation with a pyramid on the trunk, and the regression on its mask.
+@dataclass(frozen=True)
+class Settings(system.Settings):
+    """How to use this system.
 
-    Parameters
+    Attributes
     ----------
-    zero_below : float
-        Angles under so many degrees are put out as 0.
+    zero_below_deg : float
+        Angles under it are put out as 0.
     """
 
-    def __init__(self, zero_below: float = 4.0) -> None:
+    zero_below_deg: float = 4.0
+
+
+class Seg4RegNetwork(nn.Module):
+    """Segmentation with a pyramid on the trunk, and the regression on its mask."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.zero_below = zero_below
         self.trunk, self.neck = Trunk(), Neck(_WIDTH)
         self.pool, self.dilated = PyramidPooling(_WIDTH), dilated(_WIDTH)
         # Four cells of the finer grid for each of the coarser one.
@@ -112,8 +120,8 @@ class Seg4Reg(System):
 
     name = "cobb-seg4reg"
     kind = Seg4RegNetwork
-    params: Mapping[str, Any] = {"zero_below": 4.0}
     outputs = ("background", "vertebra", "gap", "major", "upper", "lower")
+    paper = "21.71 % (challenge)"
     adapts = True
 
     def targets(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -146,13 +154,14 @@ class Seg4Reg(System):
         return loss, {name: float(value.detach()) for name, value in parts.items()}
 
     def answer(self, network: Any, sight: Sight) -> Answer | None:
-        """The angles; small ones are 0."""
+        """The angles, small ones as 0, and the mask."""
         mask, found = network(sight.image)
         bone = mask[0, 0]
         if float(bone.flatten().topk(bone.numel() // 50).values.mean()) < _SEEN:
             return None
         angles = found.angles[0].double().cpu().numpy()
-        angles = np.where(angles < network.zero_below, 0.0, angles)
+        least = getattr(sight.settings, "zero_below_deg", 0.0)
+        angles = np.where(angles < least, 0.0, angles)
         marks = (
             map_mark("vertebrae", bone, self.canvas),
             map_mark("gaps", mask[0, 1], self.canvas),
