@@ -1,4 +1,4 @@
-"""Corners in boxes: what is detected, what is thrown out, smoothing, and a few steps of training."""
+"""Corners in boxes: detection, outliers, smoothing, and a few steps of training."""
 
 from __future__ import annotations
 

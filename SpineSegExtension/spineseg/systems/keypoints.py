@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spineseg.measure.cobb import challenge_angles
-from spineseg.methods.film_chain import Frames, smoothed
+from spineseg.methods.film_chain import Frames, best_chain, frames_of, smoothed
 from spineseg.methods.film_heat import expectation, mass_near
 from spineseg.methods.film_result import Mark
 from spineseg.methods.film_windows import MIRRORED
@@ -61,6 +61,8 @@ _NEAR = 0.16  # distances between neighbours: DBSCAN's
 _MANY = 2  # patches that must agree: DBSCAN's
 _SKEWED = 1.25  # ratio of the diagonals from which a vertebra is squeezed
 _UNLIKE = 1.6  # mean ratio of opposite sides from which a result has no vote
+_HALF = 0.28  # of a vertebra's height, in its widths
+_ABOUT = 0.22  # widths: how far a corner may lie from where another kind says it is
 _STIFF = 0.3  # of the sketch, in `smoothed`
 
 
@@ -180,14 +182,12 @@ class KeyPointsSystem(System):
         image = sight.image.to(network.patch.width.device)
         rows, columns = image.shape[2:]
         maps = network(image).float()
-        local = expectation(maps)
-        sure = mass_near(maps, local, 0.08)[0].cpu().numpy().reshape(17, 4).mean(axis=1)
-        local = ((local[0].cpu().numpy().astype(np.float64) + 1) / 2) * [columns, rows] - 0.5
-        sketch = smoothed(local.reshape(17, 8), sure + 0.02, _STIFF).reshape(17, 4, 2)
+        ratio = network.patch.width.cpu().numpy().astype(np.float64)
+        sketch = sketched(maps[0].cpu(), ratio)
         pitch = float(np.median(np.linalg.norm(np.diff(sketch.mean(axis=1), axis=0), axis=1)))
         if pitch < 4:  # all on one heap: there is no spine
             return None
-        frames, at, reach = all_patches(network, sight.to_prepared(sketch))
+        frames, at, reach = all_patches(ratio, sight.to_prepared(sketch))
         points, patch = key_points(network.patch, windows(sight.picture, frames, at), frames)
         points[:, 1:] = sight.to_canvas(points[:, 1:])
         single = points[reach[patch] == min(_REACHES)]
@@ -230,16 +230,37 @@ def close_loss(maps: Tensor, local: Tensor) -> tuple[Tensor, dict[str, float]]:
     return loss, {"heat": float(score.detach()), "off": float(error), "tilt": float(turned)}
 
 
-def all_patches(network: KeyPoints, sketch: Floats) -> tuple[Frames, Floats, Floats]:
+def sketched(maps: Tensor, ratio: Floats) -> Floats:
+    """Corners (17, 4, 2) on the canvas from the sketch's maps (68, y, x), in order.
+
+    The kind of corner that makes the best chain says about where the others are, so that no kind
+    is a vertebra off by itself.
+    """
+    shape = maps.shape[1:]
+    logs = maps.flatten(1).log_softmax(1).view(17, 4, *shape).numpy()
+    chains = [best_chain(logs[:, kind], np.ones(16)) for kind in range(4)]
+    kind = int(np.argmin([cost for _, cost in chains]))
+    frames = frames_of(chains[kind][0], ratio)
+    local = np.array([[-0.5, -_HALF], [0.5, -_HALF], [-0.5, _HALF], [0.5, _HALF]])
+    about = frames.to_picture(np.broadcast_to(local - local[kind], (17, 4, 2)))
+    near = _ABOUT * float(np.median(frames.width))
+    place = torch.as_tensor(about.reshape(1, 68, 2), dtype=torch.float32)
+    prior = torch.log(gaussians(place, shape[0], shape[1], near) + 1e-9)
+    found = expectation(maps[None] + prior)
+    sure = mass_near(maps[None] + prior, found, 0.08)[0].numpy().reshape(17, 4).mean(axis=1)
+    size = np.array([shape[1], shape[0]]) * 4
+    corners = (found[0].numpy().astype(np.float64) + 1) / 2 * size - 0.5
+    return smoothed(corners.reshape(17, 8), sure + 0.02, _STIFF).reshape(17, 4, 2)
+
+
+def all_patches(ratio: Floats, sketch: Floats) -> tuple[Frames, Floats, Floats]:
     """Return windows of all sizes along a sketch (17, 4, 2), where they are, and their reach.
 
-    The middle size lies on and between vertebrae, the others on them.
+    Those of the middle size lie between vertebrae, the others on them.
     """
-    between = np.arange(0, 16.1, 0.5)
-    chosen = [between[::2], between, between[::2]]
-    at = np.concatenate(chosen)
-    reach = np.repeat(_REACHES, [len(one) for one in chosen])
-    ratio = network.patch.width.cpu().numpy().astype(np.float64)
+    on, between = np.arange(17.0), np.arange(0.5, 16.0)
+    chosen = [on, between, on]
+    at, reach = np.concatenate(chosen), np.repeat(_REACHES, [len(one) for one in chosen])
     return frames_at(centres_of(sketch), ratio, at, reach), at, reach
 
 
