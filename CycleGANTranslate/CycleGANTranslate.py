@@ -235,7 +235,9 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             self.ui.applyButton, reason, _("Translate the MR to CT and segment its vertebrae.")
         )
         self._updateThreshold(bone)
-        self.ui.undoButton.enabled = self.logic.canUndo
+        reason = "" if self.logic.canUndo else _("There is no threshold to take back.")
+        toolTip = _("Take the last threshold back. The brush has an undo of its own.")
+        self.panel.offer(self.ui.undoButton, reason, toolTip)
         reason = self.logic.landmarks.validateFile(parameters.landmarkFile)
         self.panel.offer(self.ui.loadButton, reason, _("Load the file's landmarks as points."))
         reason = self.logic.landmarks.validate(

@@ -145,7 +145,13 @@ class SpineSegExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             "Write label map, models, landmarks, tables and the scene (.mrb) into the folder."
         )
         # Films are measured, and scans graded, without a segmentation.
-        self.ui.correctButton.enabled = guide.segmentationOf(scan) is not None
+        isSegmented = guide.segmentationOf(scan) is not None
+        self.ui.correctButton.enabled = isSegmented
+        self.ui.correctButton.toolTip = (
+            _("Open the brush in the Vertebra Segment module.")
+            if isSegmented
+            else _("Segment the scan first.")
+        )
 
     def updateEnvironment(self):
         """Show packages, graphics card and weights."""

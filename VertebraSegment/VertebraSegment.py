@@ -256,8 +256,12 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 "you have painted, named or clicked stays as it is."
             ),
         )
-        self.ui.undoButton.enabled = self.logic.clicks.history.canUndo
-        self.ui.redoButton.enabled = self.logic.clicks.history.canRedo
+        history = self.logic.clicks.history
+        reason = "" if history.canUndo else _("There is nothing to undo.")
+        toolTip = _("Take the last click, name or update back. The brush has an undo of its own.")
+        self.panel.offer(self.ui.undoButton, reason, toolTip)
+        reason = "" if history.canRedo else _("Nothing was undone.")
+        self.panel.offer(self.ui.redoButton, reason, _("Do again what was undone last."))
 
     def _selected(self):
         return self._editorNode.GetSelectedSegmentID() or ""

@@ -38,7 +38,7 @@ class Separate(enum.Enum):
         """Return the text in the chooser; the scene keeps the machine's name."""
         return {
             Separate.NETWORK: _("By the network"),
-            Separate.OTSU: _("By shape alone, from the thresholded bone"),
+            Separate.OTSU: _("By shape alone, from the bone"),
         }[self]
 
 

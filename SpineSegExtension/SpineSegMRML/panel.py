@@ -19,6 +19,9 @@ from SpineSegMRML.jobs import Report, describe
 __all__ = ["Application", "Binding", "Panel", "forgetNode"]
 
 PARAMETER_PROPERTY = "SlicerParameterName"
+MODIFIED = "ModifiedEvent"
+NO_PATH = "."
+"""What Slicer shows of a path that nobody has chosen: pathlib's name for it."""
 
 
 class Binding:
@@ -27,6 +30,9 @@ class Binding:
     Slicer's `connectGui` can't be taken back: it returns nothing, and what it observes stays
     observed (https://github.com/Slicer/Slicer/issues/7547). Once the panel has let go of the
     parameters, Python frees what the node still calls, and the application crashes.
+
+    A path that nobody has chosen leaves its line empty. Slicer writes a "." there, which also gets
+    in the way of what a user types after emptying the line.
 
     Parameters
     ----------
@@ -40,6 +46,9 @@ class Binding:
         self._parameterNode = parameterNode
         self._tags: list[int] = []
         named = ((widget.property(PARAMETER_PROPERTY), widget) for widget in vars(ui).values())
+        mapping = {name: widget for name, widget in named if name}
+        self._lines = [w for w in mapping.values() if w.className() == "ctkPathLineEdit"]
+        self._before: list[str] = []
         addObserver = parameterNode.AddObserver
 
         def noted(*arguments: Any) -> Any:
@@ -48,10 +57,14 @@ class Binding:
 
         parameterNode.AddObserver = noted
         try:
-            mapping = {name: widget for name, widget in named if name}
             self._gui = parameterNode.connectParametersToGui(mapping)
+            # Before and after Slicer's own observer writes into the lines.
+            parameterNode.AddObserver(MODIFIED, self._notePaths, 1.0)
+            parameterNode.AddObserver(MODIFIED, self._clearPaths, -1.0)
         finally:
             del parameterNode.AddObserver
+        self._before = [""] * len(self._lines)
+        self._clearPaths()
 
     def end(self) -> None:
         """Let go of the widgets."""
@@ -59,6 +72,17 @@ class Binding:
         for tag in self._tags:
             self._parameterNode.RemoveObserver(tag)
         self._tags.clear()
+
+    def _notePaths(self, caller: Any = None, event: Any = None) -> None:
+        # Events may lie in each other: what counts is what stood there before the first.
+        self._before = self._before or [line.currentPath for line in self._lines]
+
+    def _clearPaths(self, caller: Any = None, event: Any = None) -> None:
+        for line, before in zip(self._lines, self._before):
+            # A "." that stood there before is a user's, who types.
+            if line.currentPath == NO_PATH != before:
+                line.currentPath = ""
+        self._before = []
 
 
 def forgetNode(parameterNode: Any, node: Any) -> None:

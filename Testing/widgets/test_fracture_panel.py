@@ -321,24 +321,3 @@ def test_reloading_and_the_modules_own_test(panel, nodes, slicerApp):
     slicerApp.processEvents()
     assert "Points moved by hand: L3." in new.ui.statusLabel.text
     getattr(sys.modules[NAME], f"{NAME}Test")("runTest").runTest()
-
-
-def test_the_panel_can_be_pictured(panel, nodes, tmp_path, slicerApp):
-    panel.ui.applyButton.click()
-    goTo(panel, "L1")
-    picture = picturedPanel(panel)
-    assert picture.save(str(tmp_path / "fracture-detect.png"))
-    assert picture.width() >= 600
-    colours = {picture.pixelColor(x, y).name() for x in range(0, 600, 7) for y in range(0, 600, 7)}
-    assert len(colours) > 5
-
-
-def picturedPanel(panel):
-    """Return what the panel looks like; docs/tutorials has such a picture."""
-    qt = panel.parent.__dict__["_qt"]
-    qt.resize(640, 10)
-    panel.ui.tableView.resizeColumnsToContents()
-    qt.resize(640, qt.sizeHint().height())
-    last = panel.ui.noteLabel.__dict__["_qt"]
-    low = last.mapTo(qt, last.rect().bottomLeft()).y() + 12
-    return qt.grab().toImage().copy(0, 0, 640, low)

@@ -13,7 +13,7 @@ from typing import Any
 import slicer
 import slicer.util
 import vtk
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from standin import ctkwidgets, forms, interfaces, mrmlwidgets, parameternode, pythonqt, scripted
 
@@ -24,6 +24,7 @@ class _PanelParent(mrmlwidgets.qSlicerWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setLayout(QtWidgets.QVBoxLayout())
+        self.layout().setContentsMargins(0, 0, 0, 0)  # as the application's panel of modules sets
         self.module: Any = None
         self.panel: Any = None
         self._entered = False
@@ -173,6 +174,7 @@ def _qt() -> types.ModuleType:
     content["QFile"].ReadOnly = QtCore.QIODevice.ReadOnly
     content |= {"QMessageBox": QtWidgets.QMessageBox, "Qt": QtCore.Qt, "QSize": QtCore.QSize}
     content["QApplication"] = QtWidgets.QApplication
+    content["QPixmap"] = QtGui.QPixmap
     return _module("qt", **content)
 
 

@@ -40,6 +40,7 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         self.setCheckable(True)
         self.setChecked(True)
         self.setContentsMargins(0, BUTTON_HEIGHT, 0, 0)
+        self.setSizePolicy(QtWidgets.QSizePolicy.Minimum, QtWidgets.QSizePolicy.Preferred)
         self.toggled.connect(lambda on: self._fold(not on))
 
     def _isCollapsed(self) -> bool:
@@ -117,8 +118,8 @@ class ctkSliderWidget(QtWidgets.QWidget):
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self._spin = QtWidgets.QDoubleSpinBox(self)
         self._slider = QtWidgets.QSlider(QtCore.Qt.Horizontal, self)
+        self._spin = QtWidgets.QDoubleSpinBox(self)
         self._slider.setRange(0, 1000)
         row = QtWidgets.QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)

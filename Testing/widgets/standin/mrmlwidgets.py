@@ -9,9 +9,11 @@ from typing import Any
 import shiboken6
 import slicer
 import vtk
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from standin.ctkwidgets import stored
+
+_CALLS: list[Callable[..., None]] = []
 
 
 def requireType(value: Any, kind: Any, call: str) -> None:
@@ -31,6 +33,9 @@ def observe(widget: Any, subject: Any, event: Any, method: Callable[..., None]) 
         if bound is not None and shiboken6.isValid(bound.__self__):
             bound(data)
 
+    # Held for good: with a scene that nobody needs, Python empties the function that the scene,
+    # on its way out, still calls.
+    _CALLS.append(call)
     tag = subject.AddObserver(event, call)
     widget.__dict__.setdefault("_observed", []).append((subject, tag))
 
@@ -66,6 +71,23 @@ class qSlicerWidget(qMRMLWidget):
     """The base of the modules' widgets."""
 
 
+class _ElidedComboBox(QtWidgets.QComboBox):
+    """Shortens what does not fit in its middle, as the application's chooser does."""
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        """Draw the chooser."""
+        option = QtWidgets.QStyleOptionComboBox()
+        self.initStyleOption(option)
+        part = QtWidgets.QStyle.SC_ComboBoxEditField
+        room = self.style().subControlRect(QtWidgets.QStyle.CC_ComboBox, option, part, self)
+        option.currentText = option.fontMetrics.elidedText(
+            option.currentText, QtCore.Qt.ElideMiddle, room.width()
+        )
+        painter = QtWidgets.QStylePainter(self)
+        painter.drawComplexControl(QtWidgets.QStyle.CC_ComboBox, option)
+        painter.drawControl(QtWidgets.QStyle.CE_ComboBoxLabel, option)
+
+
 class qMRMLNodeComboBox(QtWidgets.QWidget):
     """A chooser of nodes, disabled until it has a scene."""
 
@@ -90,7 +112,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._scene: Any = None
         self._current: Any = None
         self._nodes: list[Any] = []
-        self._combo = QtWidgets.QComboBox(self)
+        self._combo = _ElidedComboBox(self)
         row = QtWidgets.QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self._combo)
