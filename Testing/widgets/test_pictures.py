@@ -9,18 +9,9 @@ import os
 from pathlib import Path
 
 import pytest
+from test_tutorials import LARGEST_BYTES, STEMS
 
-TUTORIALS = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
-LARGEST_BYTES = 150_000
 NARROW, SCALE = 300, 1.5
-STEMS = {
-    "SpineSegExtension": "home",
-    "VertebraSegment": "vertebra-segment",
-    "CycleGANTranslate": "cyclegan-translate",
-    "CobbAngle": "cobb-angle",
-    "FractureDetect": "fracture-detect",
-}
-"""For each module the name of its picture and its tutorial."""
 
 
 @pytest.mark.parametrize(("name", "stem"), STEMS.items())
@@ -62,11 +53,3 @@ def test_the_panel_has_room_for_larger_letters(name, openPanel):
         assert qt.minimumSizeHint().width() <= SCALE * NARROW
         assert pictures.cutOff(qt) == []
         assert pictures.overlapping(qt) == []
-
-
-@pytest.mark.parametrize("stem", STEMS.values())
-def test_the_tutorial_shows_its_panel(stem):
-    text = (TUTORIALS / f"{stem}.md").read_text(encoding="utf-8")
-    for picture in (f"{stem}.png", f"{stem}-dark.png"):
-        assert picture in text
-        assert 0 < (TUTORIALS / picture).stat().st_size < LARGEST_BYTES
