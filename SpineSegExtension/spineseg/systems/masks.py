@@ -29,7 +29,7 @@ def _fill(outlines: Floats, shape: tuple[int, int]) -> Tensor:
 
     mask = np.zeros(shape, np.float32)
     for outline in outlines:
-        mask[polygon(outline[:, 1], outline[:, 0], shape)] = 1.0
+        mask[polygon(outline[:, 1], outline[:, 0], shape)] = 1.0  # type: ignore[no-untyped-call]
     return torch.from_numpy(mask)
 
 

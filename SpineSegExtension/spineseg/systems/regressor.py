@@ -31,7 +31,7 @@ class DenseRegressor(nn.Module):
         self.dense: Any = DenseNet(
             2, channels, 1, _FIRST, _GROWTH, _BLOCKS, norm=("group", {"num_groups": 6})
         )
-        self.dense.class_layers = nn.Identity()
+        del self.dense.class_layers
         self.middle = nn.GroupNorm(6, middle)
         self.head = AngleHead(middle + last, last)
 

@@ -144,7 +144,7 @@ class Seg4Reg(System):
         parts |= {"mask": mask, "drawn": drawn["smape"]}
         if "other" in batch:
             both = torch.cat([features, network.features(batch["other"])])
-            said = network.domain(_Reversed.apply(both))
+            said = network.domain(_Reversed.apply(both))  # type: ignore[no-untyped-call]
             which = torch.arange(len(both), device=said.device) >= len(features)
             domain = F.binary_cross_entropy_with_logits(
                 said, which[:, None, None, None].to(said.dtype).expand_as(said)

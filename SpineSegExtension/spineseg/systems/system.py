@@ -188,7 +188,7 @@ class System(ABC):
     paper: ClassVar[str] = ""
     adapts: ClassVar[bool] = False
 
-    def begin(self, network: Any, models: Any) -> None:
+    def begin(self, network: Any, models: Any) -> None:  # noqa: B027 (most need nothing)
         """Give a fresh network more to start from than its trunk.
 
         Parameters
