@@ -7,6 +7,7 @@ import qt
 import slicer
 import vtk
 from FractureDetectLib.Logic import MODULE, FractureLogic
+from FractureDetectLib.NetworkSection import NetworkSection
 from FractureDetectLib.Parameters import FractureDetectParameterNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -22,7 +23,7 @@ from SpineSegMRML.stale import FreshLine
 
 from SpineSegExtension import ensureDependencies
 
-SECTIONS = ("inputs", "points", "export", "advanced")
+SECTIONS = ("inputs", "points", "networks", "export", "advanced")
 LEVEL_COLUMN = 0  # the last one says why
 
 
@@ -69,6 +70,7 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self.ui = None
         self.panel = None
+        self.networks = None
         self.fresh = None
         self._parameterNode = None
         self._binding = None
@@ -96,8 +98,16 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _("Search"),
             self._update,
         )
+        self.networks = NetworkSection(
+            self.panel, self.logic, lambda: self._parameterNode, self._sayWhy, qt.QPixmap
+        )
         self.fresh = FreshLine(
-            self.ui, slicer.mrmlScene, MODULE, self._segmentation, self.onRefreshButton
+            self.ui,
+            slicer.mrmlScene,
+            MODULE,
+            self._segmentation,
+            self.onRefreshButton,
+            self.networks.update,
         )
         self.ui.applyButton.clicked.connect(self.onApplyButton)
         self.ui.tableView.connect("selectionChanged()", self.onSelectionChanged)
@@ -144,6 +154,10 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAboutToBeRemoved(self, caller, event, node):
         if self._parameterNode:
+            if node is self._parameterNode.segmentation:
+                self.logic.networks.setShown(node, False)  # nothing would be left to hide it with
+            elif node is self.logic.networks.mapOf(self._parameterNode.segmentation):
+                qt.QTimer.singleShot(0, self._update)
             forgetNode(self._parameterNode, node)
 
     # Parameters
@@ -178,9 +192,9 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if node is None:
             toolTip = _("Segment the vertebrae of this CT, then measure and grade them.")
         self.panel.offer(self.ui.applyButton, reason, toolTip)
-        self.fresh.update()
         self._updateButtons()
         self._updateShown()
+        self.fresh.update()
 
     def _updateButtons(self):
         """Bring what concerns points and files up to date."""
@@ -296,6 +310,7 @@ class FractureDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._filling or not self.ui or parameters is None:
             return
         level = self._sayWhy()
+        self.networks.update()
         if level:
             node = parameters.segmentation
             self.logic.jump(slicer.mrmlScene, node, level, parameters.ownPlane)

@@ -21,6 +21,7 @@ from SpineSegMRML.runs import Runs
 
 from FractureDetectLib import Inputs, Points, Views
 from FractureDetectLib.Findings import COLUMNS, FractureOutcome, rowsOf
+from FractureDetectLib.Networks import Networks
 from FractureDetectLib.Record import FOUND, SCAN_ROLE, Record, recordOf
 from FractureDetectLib.Steps import Snapshot, Steps, snapshotOf
 
@@ -43,6 +44,8 @@ class FractureLogic:
     ----------
     showPoints, showSides, colorSuspects : bool
         What the views show of a search from its next `refresh` on.
+    networks : Networks
+        What the networks see of what was searched.
     """
 
     def __init__(self, runner: Callable[..., FracturesFound] = fracturesInChild) -> None:
@@ -50,6 +53,7 @@ class FractureLogic:
         self._runs = Runs()
         self._steps = Steps()
         self._record: tuple[str, Record] | None = None
+        self.networks = Networks(self._runs, self._recordOf, MODULE)
         self.watch = MarkupsWatch(Points.listsOf, Points.KIND)
         self.showPoints = self.showSides = self.colorSuspects = True
 
@@ -67,6 +71,7 @@ class FractureLogic:
         self._runs.cancel()
         self.watch.stop()
         self._steps.clear()
+        self.networks.clear()
 
     # Before a search
 
@@ -131,13 +136,9 @@ class FractureLogic:
         given = None if segmentationNode is None else Inputs.vertebrae(segmentationNode, scanNode)
         with self._runs.on(scanNode) as token:
             found = self._runner(
-                volume,
-                given,
-                method,
-                settings=deviceSettings(device) if given is None else {},
-                onProgress=onProgress,
-                token=token,
-            )
+                volume, given, method, settings=deviceSettings(device) if given is None else {},
+                onProgress=onProgress, token=token,
+            )  # fmt: skip
         if given is not None:
             if segmentationNode.GetScene() is not scanNode.GetScene():
                 raise CancelledError(_("The segmentation was closed during the search."))
@@ -179,6 +180,7 @@ class FractureLogic:
         if before.found is not None:
             self._steps.add(before)
         self._steps.settle(node)
+        self.networks.dropOld(node)
         return replace(outcome, seconds=found.seconds)
 
     def _setPoints(self, segmentationNode: Any, sixes: dict[int, Any]) -> None:
@@ -298,9 +300,8 @@ class FractureLogic:
         if record is None:
             raise InputError(_("Nothing was searched yet."))
         self._steps.add(snapshotOf(segmentationNode))
-        return self._changed(segmentationNode, lambda: self._setPoints(
-            segmentationNode, record.sixes()
-        ))  # fmt: skip
+        sixes = record.sixes()
+        return self._changed(segmentationNode, lambda: self._setPoints(segmentationNode, sixes))
 
     @property
     def canUndo(self) -> bool:

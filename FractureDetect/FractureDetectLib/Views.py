@@ -11,7 +11,9 @@ from spineseg.fracture import VertebraFinding
 from SpineSegMRML.segmentations import vertebraOf
 from SpineSegMRML.volumes import arrayToMatrix
 
-__all__ = ["GRADE_COLORS", "colorOf", "colorSegments", "jumpTo"]
+__all__ = [
+    "GRADE_COLORS", "colorOf", "colorSegments", "isLaidOver", "jumpTo", "layOver", "takeOff",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Color = tuple[float, float, float]
@@ -21,6 +23,7 @@ UNSURE: Color = (0.34, 0.71, 0.91)
 GRADE_COLORS: tuple[Color, ...] = (SOUND, (0.94, 0.89, 0.26), (0.90, 0.62, 0.0), (0.84, 0.37, 0.0))
 """Of grades 0 to 3. Okabe and Ito's colours, which colour-blind readers tell apart."""
 SAGITTAL = "Sagittal"
+OVERLAY_OPACITY = 0.6
 
 
 def colorOf(finding: VertebraFinding) -> Color:
@@ -68,8 +71,7 @@ def jumpTo(scene: Any, centre: Floats, axes: Floats | None = None) -> None:
         Columns to the patient's right, forwards and up, unit vectors; None for a plain sagittal
         plane.
     """
-    nodes = scene.GetNodesByClass("vtkMRMLSliceNode")
-    for node in (nodes.GetItemAsObject(i) for i in range(nodes.GetNumberOfItems())):
+    for node in _nodes(scene, "vtkMRMLSliceNode"):
         if not _isSagittal(node):
             node.JumpSliceByCentering(*centre)
             continue
@@ -90,3 +92,29 @@ def _isSagittal(node: Any) -> bool:
     return SAGITTAL in (node.GetDefaultOrientation(), node.GetOrientation()) or (
         node.GetLayoutName() == "Yellow"
     )
+
+
+def layOver(scene: Any, scanNode: Any, overNode: Any) -> None:
+    """Show a volume over a CT in all slice views."""
+    for node in _nodes(scene, "vtkMRMLSliceCompositeNode"):
+        node.SetBackgroundVolumeID(scanNode.GetID())
+        node.SetForegroundVolumeID(overNode.GetID())
+        node.SetForegroundOpacity(OVERLAY_OPACITY)
+
+
+def takeOff(scene: Any, overNode: Any) -> None:
+    """Show a volume no more where it lies over another."""
+    for node in _nodes(scene, "vtkMRMLSliceCompositeNode"):
+        if node.GetForegroundVolumeID() == overNode.GetID():
+            node.SetForegroundVolumeID(None)
+
+
+def isLaidOver(scene: Any, overNode: Any) -> bool:
+    """Whether a volume lies over another in any slice view."""
+    composites = _nodes(scene, "vtkMRMLSliceCompositeNode")
+    return any(node.GetForegroundVolumeID() == overNode.GetID() for node in composites)
+
+
+def _nodes(scene: Any, kind: str) -> list[Any]:
+    nodes = scene.GetNodesByClass(kind)
+    return [nodes.GetItemAsObject(i) for i in range(nodes.GetNumberOfItems())]

@@ -14,12 +14,17 @@ __all__ = [
     "confidenceColor",
     "confidenceColors",
     "distanceColors",
+    "probabilityColors",
     "showConfidence",
     "showDistance",
+    "showProbability",
 ]
 
 SURE = 80
 """Confidence (0 to 100) from which on nothing is laid over the MR."""
+
+LIKELY = 50
+"""Percent from which on a probability is shown over the CT."""
 
 # Every ninth part of viridis, matplotlib's colour map (CC0).
 _VIRIDIS = (
@@ -36,6 +41,15 @@ def confidenceColors(scene: Any) -> Any:
     return _colorTable(scene, "SpineSegConfidence", "SpineSeg confidence", colors, 101)
 
 
+def probabilityColors(scene: Any) -> Any:
+    """Return the scene's colour table of probabilities: nothing, then yellow to red from half."""
+    colors = _between(_DOUBT[::-1], 101 - LIKELY)
+    colors = np.concatenate([np.tile(colors[:1], (LIKELY, 1)), colors])
+    return _colorTable(
+        scene, "SpineSegProbability", "SpineSeg probability", colors, 101, first=LIKELY
+    )
+
+
 def distanceColors(scene: Any) -> Any:
     """Return the scene's colour table of distances: viridis in 256 steps."""
     return _colorTable(
@@ -48,12 +62,22 @@ def showConfidence(volumeNode: Any) -> None:
 
     What is sure is transparent, so that the node can lie over the MR as a foreground.
     """
+    _showPercent(volumeNode, confidenceColors(volumeNode.GetScene()), 0, SURE)
+
+
+def showProbability(volumeNode: Any) -> None:
+    """Show a volume of probabilities (0 to 100) in colours where they are `LIKELY` or more."""
+    _showPercent(volumeNode, probabilityColors(volumeNode.GetScene()), LIKELY, 100)
+
+
+def _showPercent(volumeNode: Any, colors: Any, low: int, high: int) -> None:
+    """Show what lies between two values of 0 to 100 in the colours of a table, and no more."""
     display = volumeNode.GetDisplayNode()
-    display.SetAndObserveColorNodeID(confidenceColors(volumeNode.GetScene()).GetID())
+    display.SetAndObserveColorNodeID(colors.GetID())
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(100, 50)
     display.SetAutoThreshold(False)
-    display.SetThreshold(0, SURE)
+    display.SetThreshold(low, high)
     display.SetApplyThreshold(True)
     display.SetInterpolate(False)
 
@@ -104,8 +128,12 @@ def _between(colors: Sequence[Sequence[int]], count: int) -> np.ndarray:
     return np.stack([np.interp(place, np.arange(len(table)), c) for c in table.T], axis=1)
 
 
-def _colorTable(scene: Any, tag: str, name: str, colors: np.ndarray, size: int) -> Any:
-    """Return a colour table of the scene; entries beyond the colours are transparent."""
+def _colorTable(
+    scene: Any, tag: str, name: str, colors: np.ndarray, size: int, first: int = 0
+) -> Any:
+    """Return a colour table of the scene; entries before `first` and beyond the colours are
+    transparent.
+    """
     node = scene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
     if node is not None:
         return node
@@ -117,6 +145,6 @@ def _colorTable(scene: Any, tag: str, name: str, colors: np.ndarray, size: int) 
     node.SetNumberOfColors(size)
     for index in range(size):
         rgb = colors[min(index, len(colors) - 1)]
-        opacity = 1.0 if index < len(colors) else 0.0
+        opacity = 1.0 if first <= index < len(colors) else 0.0
         node.SetColor(index, str(index), *(float(c) for c in rgb), opacity)
     return scene.AddNode(node)

@@ -246,6 +246,8 @@ class FreshLine:
         Returns the segmentation that the panel works on, or None.
     refresh : callable
         Makes the results of that segmentation again.
+    also : callable, optional
+        Called after the line was brought up to date, to do so with more of the panel.
     """
 
     def __init__(
@@ -255,11 +257,13 @@ class FreshLine:
         by: str,
         current: Callable[[], Any],
         refresh: Callable[[], None],
+        also: Callable[[], None] = lambda: None,
     ) -> None:
         self._ui = ui
         self._by = by
         self._current = current
         self._refresh = refresh
+        self._also = also
         self._watch = EditWatch(scene, self.update)
         ui.refreshButton.clicked.connect(self._onButton)
         self.update()
@@ -291,3 +295,4 @@ class FreshLine:
         self._ui.staleLabel.text = text if names else ""
         self._ui.staleLabel.visible = bool(names)
         self._ui.refreshButton.visible = bool(names)
+        self._also()

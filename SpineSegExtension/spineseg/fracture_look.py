@@ -7,7 +7,7 @@ sway the answer. None of it is anatomy: it is what a network holds for it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,10 @@ from spineseg.volume import Volume
 
 if TYPE_CHECKING:
     from spineseg.fracture import Fractures
+    from spineseg.measure.vertebra_body import VertebraBody
 
 __all__ = [
-    "AMOUNTS", "NOT_ANATOMY", "Look", "Preview", "look", "on_grid", "preview",
+    "AMOUNTS", "NOT_ANATOMY", "Look", "Preview", "evaluable", "look", "on_grid", "preview",
     "preview_problem", "probability_map", "require",
 ]  # fmt: skip
 
@@ -102,6 +103,15 @@ def require(names: Collection[str] = (VOXELS, VAE), models: str | None = None) -
         )
 
 
+def evaluable(bodies: Iterable[VertebraBody]) -> list[tuple[int, ArrayLike]]:
+    """Return label and centre of the bodies near which the voxel classifier can look.
+
+    Where a body is cut off, air fills what is missing, and it never learned what that looks like.
+    """
+    own = (b for b in bodies if not b.problem and spine_vae.group_of(b.label) is not None)
+    return [(body.label, body.centre) for body in own]
+
+
 def probability_map(
     scan: Volume,
     vertebrae: Where,
@@ -136,11 +146,11 @@ def probability_map(
     own = [place for label, place in vertebrae if spine_vae.group_of(label) is not None]
     if not own:
         raise InputError(
-            "There is no vertebra of the thorax or the loins, and the network learned no other.",
+            "There is no evaluable vertebra of the thorax or the loins to look at.",
             "Check the levels of the segmentation.",
         )
     settings = fracture_voxels.Settings(models=models, device=device)
-    found = fracture_voxels.fracture_voxels(scan, settings, progress, own).fracture
+    found = fracture_voxels.fracture_voxels(scan, settings, progress, np.array(own)).fracture
     return found.like(np.rint(found.array * (FULL / 255)).astype(np.uint8))
 
 
@@ -251,7 +261,8 @@ def look(scan: Volume, found: Fractures, progress: Progress | None = None) -> Lo
     scan : Volume
         CT in HU (k, j, i).
     found : Fractures
-        What a search of it has found; suspects that are not evaluable, cervical ones and those
+        What a search of it has found. Round vertebrae that are not evaluable there is no map;
+        suspects that are not evaluable, cervical ones and those
         whose level is unsure get no preview, nor do more than the 12 most probable ones.
     progress : Progress, optional
 
@@ -262,7 +273,10 @@ def look(scan: Volume, found: Fractures, progress: Progress | None = None) -> Lo
     """
     progress = progress or Progress()
     where = [(f.graded.body.label, f.graded.body.centre) for f in found.findings]
-    percent = probability_map(scan, where, progress.part(0.0, 0.8))
+    near = evaluable(f.graded.body for f in found.findings)
+    percent = Volume(np.zeros((1, 1, 1), dtype=np.uint8), scan.affine)
+    if near:
+        percent = probability_map(scan, near, progress.part(0.0, 0.8))
     seen = [f for f in found.findings if f.suspect and not f.graded.problem]
     seen = [f for f in seen if not preview_problem(f.graded.body.label)]
     chosen = sorted(seen, key=lambda f: -(f.probability or 0.0))[:MOST_PREVIEWS]

@@ -15,7 +15,7 @@ __all__ = ["amount_words", "preview_strip", "step_png", "sways_png"]
 
 Floats = NDArray[np.float64]
 
-ZOOM = 2.5
+ZOOM = 3
 _ROWS = slice(8, 56)  # above and below there is nothing but the tip of a long process
 _DARK_HU, _BRIGHT_HU = -200.0, 600.0
 _SWAY = np.array([1.0, 0.35, 0.1])  # vermilion on grey bone
@@ -32,12 +32,12 @@ def amount_words(amount: float) -> str:
 
 
 def step_png(preview: Preview, step: int) -> bytes:
-    """Draw one step, 160 × 120."""
+    """Draw one step, 192 × 144."""
     return _png(_colour(preview.pictures[step]))
 
 
 def sways_png(preview: Preview) -> bytes:
-    """Draw the vertebra as the CT shows it, 160 × 120; red is what sways the answer."""
+    """Draw the vertebra as the CT shows it, 192 × 144; red is what sways the answer."""
     return _png(_swayed(preview))
 
 

@@ -76,6 +76,11 @@ def bodiesAlone(volume: Volume, bodies: Volume, **_: Any) -> JobOutcome:
     return JobOutcome(bodies, [Vertebra(int(n), None, (0.0, 0.0, 0.0), 1.5) for n in found])
 
 
+def nothingSeen(*_: Any, **__: Any) -> Any:
+    """Answer for networks that are missing."""
+    raise InputError("The networks are missing.", "Install them.")
+
+
 class NothingThere:
     """A resident worker that finds nothing at any click."""
 
@@ -209,7 +214,8 @@ class FractureCase:
 
     @staticmethod
     def stayHere(panel: Any) -> None:
-        """Nothing but runs, which are set by `setRunner`, would start a child process."""
+        """Let nothing but runs, which are set by `setRunner`, start a child process."""
+        panel.logic.networks.mapper = panel.logic.networks.previewer = nothingSeen
 
 
 CASES = {case.name: case for case in (SegmentCase, TranslateCase)}

@@ -162,6 +162,7 @@ class ctkSliderWidget(QtWidgets.QWidget):
         float, lambda s: s._spin.singleStep(), lambda s, v: s._spin.setSingleStep(v)
     )
     value = QtCore.Property(float, lambda s: s._spin.value(), setValue)
+    spinBoxVisible = QtCore.Property(bool, lambda s: not s._spin.isHidden(), setSpinBoxVisible)
     prefix = QtCore.Property(str, lambda s: s._spin.prefix(), lambda s, v: s._spin.setPrefix(v))
     suffix = QtCore.Property(str, lambda s: s._spin.suffix(), lambda s, v: s._spin.setSuffix(v))
 
