@@ -3,9 +3,10 @@
 After Dubost et al., "Automated estimation of the spinal curvature via spine centerline extraction
 with ensembles of cascaded neural networks" (challenge's proceedings, p. 88–94). The first network
 segments the spine; the second sees only what the first put out and segments the centreline. It is
-cut at 0.25, freed of small parts, smoothed, and read at 19 points. One thing is added, for no line
-knows how its vertebrae are wedged: the first network also says how the spine tilts at each place.
-docs/cobb-centreline.md has what that gains, and what else is different.
+cut at 0.25, freed of small parts and smoothed, and its tangents at 19 points give the angles. One
+thing is added, for no line knows how its vertebrae are wedged: the first network also says how the
+spine tilts at each place, and a third of that is believed. docs/cobb-centreline.md has what that
+gains, and what else is different.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ STRIDE = 2
 _LINE = 0.2  # of the spine's width is centreline
 _SMALL = 0.1  # of the canvas' rows: parts of the centreline that reach less far are dropped
 _LEAST = 0.3  # of the canvas' rows that a spine must reach
-_SIGMA = 0.02  # of the line's length, for smoothing
+_SHARE = 1 / 3  # of the tilt comes from the direction map, the rest from the tangent
 _ACROSS, _ALONG = np.linspace(-0.38, 0.38, 9), np.linspace(-0.022, 0.022, 5)
 _POSITIONS = 41  # of the line that is returned
 
@@ -127,15 +128,16 @@ class Centreline(System):
         if curve is None:
             return None
         try:
-            points, tangent = centreline_tilts_deg(curve * STRIDE + (STRIDE - 1) / 2, _SIGMA)
+            points, tangent = centreline_tilts_deg(curve * STRIDE + (STRIDE - 1) / 2)
         except InputError:
             return None
         at = np.linspace(0.0, 1.0, POINTS)
         where, angle = along(at, points), np.radians(along(at, tangent[:, None])[:, 0])
         size = float(length_of(points)[-1])
         places = torch.as_tensor(self._places(where, angle, at, size), dtype=torch.float32)
-        tilts = F.grid_sample(first[:, 1:], places.flatten(1, 2)[None], align_corners=False)
-        tilts = tilts[0, 0].mean(1).numpy().astype(np.float64)
+        read = F.grid_sample(first[:, 1:], places.flatten(1, 2)[None], align_corners=False)
+        seen = read[0, 0].mean(1).numpy().astype(np.float64)
+        tilts = angle + _SHARE * (seen - angle)
         spine = map_mark("spine", first[0, 0].sigmoid(), self.canvas)
         return Answer(
             centreline=along(np.linspace(0.0, 1.0, _POSITIONS), points),

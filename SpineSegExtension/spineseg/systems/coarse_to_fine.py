@@ -229,7 +229,8 @@ def depth_in(corners: Tensor, rows: int, columns: int, cell: int) -> Tensor:
     shift = edge[..., 1] * around[..., 0] - edge[..., 0] * around[..., 1]
     across_x = -edge[..., 1, None, None] * x
     across_y = (edge[..., 0, None] * y)[..., None]
-    return (across_x + across_y + shift[..., None, None]).amin(dim=2)
+    depth: Tensor = (across_x + across_y + shift[..., None, None]).amin(dim=2)
+    return depth
 
 
 def coarse_loss(maps: Tensor, corners: Tensor) -> tuple[Tensor, Tensor]:

@@ -181,7 +181,7 @@ def box_loss(found: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     wanted = torch.cat([cells, usual], dim=2).gather(
         1, which.flatten(1)[..., None].expand(-1, -1, 4)
     )
-    wanted = wanted.transpose(1, 2).unflatten(2, (rows, columns))
+    wanted = wanted.transpose(1, 2).reshape(len(boxes), 4, rows, columns)
     here = torch.cat([torch.stack([x, y]), torch.zeros_like(torch.stack([x, y]))])
     off = F.smooth_l1_loss(found[:, 1:], wanted - here, reduction="none", beta=0.2).sum(1)
     return score, (off * near * (near > 0.3)).sum() / near.sum()
@@ -196,7 +196,7 @@ def detected(maps: Tensor) -> tuple[Floats, Floats]:
     middle = (torch.stack([x, y], dim=1) + values[:, :2] + 0.5) * _CELL - 0.5
     size = values[:, 2:].clamp(-1.5, 1.5).exp() * torch.tensor(_USUAL)
     ends = torch.cat([middle - size / 2, middle + size / 2], dim=1)
-    kept = non_max_suppression(ends, score[y, x], _OVERLAP) if len(ends) else []
+    kept: Any = non_max_suppression(ends, score[y, x], _OVERLAP) if len(ends) else []
     boxes = torch.cat([middle, size], dim=1)[kept].numpy().astype(np.float64)
     order = np.argsort(boxes[:, 1])
     return boxes[order], score[y, x][kept].numpy().astype(np.float64)[order]
@@ -241,7 +241,7 @@ def smooth(corners: Floats) -> Floats:
     The paper's takes x of each kind of corner from its y; here the heights of the corners above
     and below the vertebra's middle, and so its tilt, are smoothed as well, over the middle's y.
     """
-    at = smoothed_by(np.arange(_COUNT), corners[..., 1].mean(axis=1), _DEGREE)
+    at = smoothed_by(np.arange(_COUNT, dtype=np.float64), corners[..., 1].mean(axis=1), _DEGREE)
     if not (np.diff(at) > 0).all():
         return corners
     made = corners.copy()

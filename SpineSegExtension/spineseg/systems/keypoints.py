@@ -213,7 +213,8 @@ def close_loss(maps: Tensor, local: Tensor) -> tuple[Tensor, dict[str, float]]:
     inside = (wanted.abs() < _WITHIN).all(-1)
     cells = (wanted + 1) * (_CELLS / 2) - 0.5
     missing = torch.where(inside[..., None], cells, torch.nan)
-    heat = gaussians(missing.flatten(1, 2), _CELLS, _CELLS, _SPREAD).unflatten(1, (4, -1)).sum(2)
+    heat = gaussians(missing.flatten(1, 2), _CELLS, _CELLS, _SPREAD)
+    heat = heat.view(len(maps), 4, -1, _CELLS, _CELLS).sum(2)
     some = inside.any(-1)
     score = (place_loss(maps, heat) * some).sum() / some.sum().clamp(min=1)
     begin = cells.clamp(-1e3, 1e3) + torch.randn_like(cells)
@@ -274,10 +275,12 @@ def key_points(network: Close, seen: Tensor, frames: Frames) -> tuple[Floats, ND
     cells = which[:, [3, 2]].float()[:, None, None]
     local = (local_mean(maps[patch, kind][:, None], cells)[:, 0, 0] + 0.5) / (_CELLS / 2) - 1
     good = (local.abs() < _WITHIN).all(-1)
-    patch, kind, local = (a[good].cpu().numpy() for a in (patch, kind, local))
-    mine = Frames(*(a[patch] for a in (frames.center, frames.right, frames.down, frames.width)))
-    places = mine.to_picture(local[:, None].astype(np.float64))[:, 0]
-    return np.concatenate([kind[:, None], places], axis=1), patch
+    windows_of, kinds, places = (a[good].cpu().numpy() for a in (patch, kind, local))
+    mine = Frames(
+        *(a[windows_of] for a in (frames.center, frames.right, frames.down, frames.width))
+    )
+    places = mine.to_picture(places[:, None].astype(np.float64))[:, 0]
+    return np.concatenate([kinds[:, None], places], axis=1), windows_of
 
 
 def gather(

@@ -69,7 +69,7 @@ class Head(nn.Module):
             for name, value in (("weight", self.start.weight), ("bias", self.start.bias)):
                 value.zero_()  # type: ignore[union-attr]
                 value[: len(rows)] = layer[name]  # type: ignore[index]
-            self.more[-1].weight.mul_(0.1)  # type: ignore[operator, union-attr]
+            self.more[-1].weight.mul_(0.1)  # type: ignore[operator]
 
 
 def output_layer(state: dict[str, Tensor], rows: list[int]) -> dict[str, Tensor]:
