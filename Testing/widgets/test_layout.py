@@ -109,6 +109,21 @@ def test_sections_fold_and_unfold_with_the_space_bar(panel, slicerApp):
         assert section.collapsed is not before, section.name
 
 
+def test_a_long_name_of_a_node_does_not_make_the_panel_wide(panel, application):
+    from panelpictures import laidOut, unfold
+
+    unfold(panel)
+    before = laidOut(panel).minimumSizeHint().width()
+    name = "3: Thorax abdomen venous 1.0 B60s sharp axial reconstruction of the whole spine"
+    choosers = [w for w in vars(panel.ui).values() if w.className() == "qMRMLNodeComboBox"]
+    assert choosers
+    for chooser in choosers:
+        node = application.scene.AddNewNodeByClass(chooser.nodeTypes[0], name)
+        chooser.setCurrentNode(node)
+        assert chooser.currentNode() is node, chooser.name
+    assert laidOut(panel).minimumSizeHint().width() == before
+
+
 @pytest.mark.parametrize("name", BOUND)
 def test_a_path_that_nobody_chose_leaves_its_line_empty(name, openPanel):
     panel = openPanel(name)
