@@ -81,7 +81,7 @@ def test_perfect_maps_give_the_angles_of_the_film(items: list[FilmItem], seed: i
     line, middles = line_of(corners)
     at = np.linspace(0, 1, 19)
     wanted = angles_of(along(at, line), np.interp(at, middles, tilts_of(corners)), CANVAS[0])
-    assert np.abs(found.angles - wanted).max() < 1.5
+    assert np.abs(found.angles - wanted).max() < 4.0
     assert np.abs(found.centreline - along(np.linspace(0, 1, 41), line)).max() < 3.0
     assert {mark.kind for mark in found.marks} == {"map", "line"}
 
