@@ -28,7 +28,8 @@ def band_mask(
     """Return a band as 1 on every `stride`-th pixel of the canvas, 0 outside."""
     cells = (band(corners, share) + 0.5) / stride - 0.5
     shape = (canvas[0] // stride, canvas[1] // stride)
-    return np.asarray(polygon2mask(shape, cells[:, ::-1]), dtype=np.float32)
+    inside = polygon2mask(shape, cells[:, ::-1])  # type: ignore[no-untyped-call]
+    return np.asarray(inside, dtype=np.float32)
 
 
 def endplate_edges(corners: Floats, canvas: tuple[int, int], stride: int) -> NDArray[np.float32]:

@@ -54,7 +54,7 @@ def line_of(corners: Floats) -> tuple[Floats, Floats]:
 def tilts_of(corners: Floats) -> Floats:
     """Return the tilt of each vertebra (n,), not more than `TURN`."""
     across = corners[:, [1, 3]].mean(axis=1) - corners[:, [0, 2]].mean(axis=1)
-    return np.clip(np.arctan2(across[:, 1], across[:, 0]), -TURN, TURN)
+    return np.asarray(np.clip(np.arctan2(across[:, 1], across[:, 0]), -TURN, TURN))
 
 
 def angles_of(points: Floats, tilts: Floats, rows: int) -> Floats:
