@@ -136,14 +136,14 @@ def test_the_loss_falls_and_the_domain_takes_part(items: list[FilmItem]) -> None
     free = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(free, 2e-3)
     losses = []
-    for _ in range(4):
+    for _ in range(3):
         loss, parts = SYSTEM.loss(network, batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(parts)
-    assert losses[-1]["loss"] < 0.9 * losses[0]["loss"]
-    assert losses[-1]["mask"] < losses[0]["mask"]
+    assert losses[-1]["loss"] < losses[0]["loss"]
+    assert losses[-1]["mask"] < 0.95 * losses[0]["mask"]
     assert "domain" in losses[0]
 
 
@@ -163,11 +163,11 @@ class _Known(torch.nn.Module):
 def test_small_angles_are_put_out_as_nothing(items: list[FilmItem]) -> None:
     sight: Any = (items[0].picture, *canvas_image(items[0].picture))
     known = _Known(vertebrae_and_gaps(_corners(np.zeros(17)), CANVAS), [30.0, 3.5, 4.5])
-    found = SYSTEM.answer(known, Sight(*sight, Settings()))
+    found = SYSTEM.answer(known, Sight(*sight, Settings(zero_below_deg=4.0)))
     assert found is not None
     assert found.angles is not None
     assert found.angles.tolist() == [30.0, 0.0, 4.5]
-    found = SYSTEM.answer(known, Sight(*sight, Settings(zero_below_deg=0.0)))
+    found = SYSTEM.answer(known, Sight(*sight, Settings()))
     assert found is not None
     assert found.angles is not None
     assert found.angles.tolist() == [30.0, 3.5, 4.5]

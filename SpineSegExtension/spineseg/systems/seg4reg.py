@@ -39,10 +39,10 @@ class Settings(system.Settings):
     Attributes
     ----------
     zero_below_deg : float
-        Angles under it are put out as 0.
+        Angles under it are put out as 0: the paper takes 4, which makes films worse here.
     """
 
-    zero_below_deg: float = 4.0
+    zero_below_deg: float = 0.0
 
 
 class Seg4RegNetwork(nn.Module):
