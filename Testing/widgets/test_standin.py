@@ -281,6 +281,8 @@ def test_a_slider_needs_a_range_and_a_pair_that_slicer_lacks_raises(described, a
     assert (slider.minimum, slider.maximum, slider.value) == (0.0, 1.0, 0.5)
     slider.value = 7.0
     assert wrapped.part == 1.0
+    slider.maximum = 2.0
+    assert slider.__dict__["_qt"]._slider.value() == 500  # of 1000: 1 lies halfway to 2
     with pytest.raises(RuntimeError, match="Unable to create GUI connector"):
         wrapped.connectParametersToGui({"folder": qt.QLabel()})
 

@@ -129,11 +129,19 @@ class ctkSliderWidget(QtWidgets.QWidget):
         self._slider.valueChanged.connect(self._onSlider)
 
     def _onValue(self, value: float) -> None:
-        span = self._spin.maximum() - self._spin.minimum()
-        self._slider.blockSignals(True)
-        self._slider.setValue(round(1000 * (value - self._spin.minimum()) / span) if span else 0)
-        self._slider.blockSignals(False)
+        self._follow()
         self.valueChanged.emit(value)
+
+    def _follow(self) -> None:
+        """Put the slider to where the number is in its range."""
+        low, span = self._spin.minimum(), self._spin.maximum() - self._spin.minimum()
+        self._slider.blockSignals(True)
+        self._slider.setValue(round(1000 * (self._spin.value() - low) / span) if span else 0)
+        self._slider.blockSignals(False)
+
+    def _setEnd(self, setter: Callable[[float], None], end: float) -> None:
+        setter(end)
+        self._follow()
 
     def _onSlider(self, position: int) -> None:
         span = self._spin.maximum() - self._spin.minimum()
@@ -153,10 +161,10 @@ class ctkSliderWidget(QtWidgets.QWidget):
 
     decimals = QtCore.Property(int, lambda s: s._spin.decimals(), lambda s, v: _decimals(s, v))
     maximum = QtCore.Property(
-        float, lambda s: s._spin.maximum(), lambda s, v: s._spin.setMaximum(v)
+        float, lambda s: s._spin.maximum(), lambda s, v: s._setEnd(s._spin.setMaximum, v)
     )
     minimum = QtCore.Property(
-        float, lambda s: s._spin.minimum(), lambda s, v: s._spin.setMinimum(v)
+        float, lambda s: s._spin.minimum(), lambda s, v: s._setEnd(s._spin.setMinimum, v)
     )
     singleStep = QtCore.Property(
         float, lambda s: s._spin.singleStep(), lambda s, v: s._spin.setSingleStep(v)
