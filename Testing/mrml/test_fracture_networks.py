@@ -284,6 +284,9 @@ def test_it_comes_back_with_the_scene(scene, logic, nodes, tmp_path):
 
 def test_the_real_networks_in_their_own_process(scene, nodes):
     ct, vertebrae = nodes
+    segmentation = vertebrae.GetSegmentation()
+    for name in set(segmentation.GetSegmentIDs()) - {"T12", "L1", "L2"}:  # to be quick
+        segmentation.RemoveSegment(name)
     logic = FractureLogic(atOnce)
     logic.search(ct, vertebrae)
     stages = set()
@@ -293,11 +296,11 @@ def test_the_real_networks_in_their_own_process(scene, nodes):
     assert percent.spacing == pytest.approx((1.0, 1.0, 1.0))
     near = {b.name: percent.ras_to_ijk(b.centre[None])[0][::-1] for b in measured().bodies}
     bright = {}
-    for name in ("L1", "L2", "L3"):
+    for name in ("L1", "L2"):
         k, j, i = np.rint(near[name]).astype(int)
         bright[name] = percent.array[k - 4 : k + 5, j - 4 : j + 5, i - 4 : i + 5].mean()
     assert bright["L1"] > 60  # the fractured one
-    assert bright["L1"] > 1.5 * max(bright["L2"], bright["L3"])
+    assert bright["L1"] > 1.5 * bright["L2"]
     drawn = logic.networks.makePreview(vertebrae, "L1").preview
     assert drawn.amounts == fracture_look.AMOUNTS
     score = measured().scores[L1].vae
