@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
-from spineseg.methods.film_chain import smoothed
+from spineseg.methods.film_chain import best_chain, smoothed
 from spineseg.methods.film_heat import expectation, mass_near
 from spineseg.methods.film_picture import Picture, sample
 from spineseg.methods.film_result import Mark
@@ -58,9 +58,11 @@ _PEELS = 3
 _MARGIN = 0.08  # of the spine's height, left at both of its ends
 _NARROWER = 0.9  # the next crop must be so much smaller, or the peeling ends
 _LEAST = 0.35  # of a mask's highest value: less is no vertebra
+_OFF = 0.5  # distances between neighbours that a mean place may be off from its chain
 _STIFF = 0.3  # of the chain, in `smoothed`
 _DEGREE = 9
 _STANDS_OUT_DEG = 5.0  # beyond its neighbours
+_SOFT = 0.8  # vertebrae over which the lean is smoothed
 
 
 class CoarseToFine(nn.Module):
@@ -280,7 +282,7 @@ def peel(
     for number in range(_PEELS):
         maps = network(image.to(device)).float()
         places, share = middles_of(maps)
-        middles = places[0].cpu().numpy().astype(np.float64)
+        middles = in_order(share[0].cpu().numpy(), places[0].cpu().numpy().astype(np.float64))
         sure = share[0].amax(dim=(1, 2)).cpu().numpy().astype(np.float64)
         boxes = share[0].amax(dim=0).cpu().numpy()
         if (sure > _LEAST).sum() < _COUNT // 2:
@@ -291,6 +293,21 @@ def peel(
         region = smaller
         image = region.image(sight.picture, canvas)
     return region, middles, sure, np.asarray(np.clip(boxes * 255, 0, 255), np.uint8)
+
+
+def in_order(share: NDArray[Any], places: Floats) -> Floats:
+    """Put places (17, 2) that no chain down the spine goes through where one does.
+
+    `share` (17, y, x) are the boxes. This is the paper's judgement of continuity.
+    """
+    # A box is flat on top; its middle is what is looked for.
+    soft = ndimage.gaussian_filter(share, (0, 1.5, 3.0))
+    logs = np.log(soft / np.maximum(soft.sum(axis=(1, 2), keepdims=True), 1e-6) + 1e-9)
+    cells, _ = best_chain(logs.astype(np.float32), np.ones(_COUNT - 1))
+    chain = (cells + 0.5) * _CELL - 0.5
+    pitch = float(np.median(np.linalg.norm(np.diff(chain, axis=0), axis=1)))
+    far = np.linalg.norm(places - chain, axis=1) > _OFF * pitch
+    return np.where(far[:, None], chain, places)
 
 
 def narrowed(
@@ -333,15 +350,16 @@ def refined(corners: Floats, chain: Floats) -> tuple[Floats, Floats]:
     middles = corners.mean(axis=1)
     x, y = np.concatenate([middles, chain]).T
     curve = robust_fit(y, x, _DEGREE)
-    tangent = np.gradient(middles, axis=0)
-    slope = curve.deriv()(middles[:, 1])
-    for end, last in ((0, 1), (-1, -2)):
-        slope[end] = tangent[last, 0] / max(float(tangent[last, 1]), 1e-3)
+    slope = np.asarray(curve.deriv()(middles[:, 1]))
+    # A polynomial swings at its ends: there the line from one middle to the next counts.
+    step = np.gradient(middles, axis=0)
+    ends = [0, 1, -2, -1]
+    slope[ends] = step[ends, 0] / np.maximum(step[ends, 1], 1e-3)
     side = across(corners)
     lean = np.degrees(np.arctan2(side[:, 1], side[:, 0]) - np.arctan2(-slope, 1.0))
     usual = ndimage.median_filter(lean, 5, mode="nearest")
     lean_kept = usual + np.clip(lean - usual, -_STANDS_OUT_DEG, _STANDS_OUT_DEG)
-    turn = np.radians(ndimage.gaussian_filter1d(lean_kept, 0.8, mode="nearest") - lean)
+    turn = np.radians(ndimage.gaussian_filter1d(lean_kept, _SOFT, mode="nearest") - lean)
     cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
     away = corners - middles[:, None]
     turned = np.stack(
