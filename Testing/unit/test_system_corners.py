@@ -102,8 +102,9 @@ def test_smoothing_keeps_a_spine_and_mends_a_corner(items: list[FilmItem]) -> No
     before, after = (challenge_angles(c, 1024).major_deg for c in (corners, kept))
     assert after == pytest.approx(before, abs=1.5)
     wrong = corners.copy()
-    wrong[8, 1, 1] += 40.0
+    wrong[8, 1, 0] += 40.0
     assert np.abs(smooth(wrong) - kept).max() < 6.0
+    assert np.array_equal(smooth(wrong)[..., 1], corners[..., 1])
 
 
 class _Known(torch.nn.Module):

@@ -236,17 +236,11 @@ def seventeen(boxes: Floats, scores: Floats) -> tuple[Floats, Floats]:
 
 
 def smooth(corners: Floats) -> Floats:
-    """Smooth corners (17, 4, 2) by polynomials of degree 6.
-
-    The paper's takes x of each kind of corner from its y; here the heights of the corners above
-    and below the vertebra's middle, and so its tilt, are smoothed as well, over the middle's y.
-    """
-    at = smoothed_by(np.arange(_COUNT, dtype=np.float64), corners[..., 1].mean(axis=1), _DEGREE)
-    if not (np.diff(at) > 0).all():
-        return corners
+    """Take x of corners (17, 4, 2) from their y, by a polynomial of degree 6 for each kind."""
     made = corners.copy()
-    made[..., 0] = smoothed_by(at, corners[..., 0], _DEGREE)
-    made[..., 1] = at[:, None] + smoothed_by(at, corners[..., 1] - at[:, None], _DEGREE)
+    for kind in range(4):
+        x, y = corners[:, kind].T
+        made[:, kind, 0] = smoothed_by(y, x, _DEGREE)
     return made
 
 
