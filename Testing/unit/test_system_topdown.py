@@ -115,7 +115,7 @@ def test_targets_and_that_the_loss_falls(items: list[FilmItem]) -> None:
     assert tuple(batch["spine"].shape) == (2, 256, 128)
     assert tuple(batch["edges"].shape) == (2, 1, 256, 128)
     assert tuple(batch["places"].shape) == (2, 12, 5)
-    perfect = SpineAndEdges().corrected(batch["edges"], batch["places"], CANVAS)
+    perfect = SpineAndEdges().corrected(batch["edges"], batch["places"], CANVAS).detach()
     assert float(torch.rad2deg(perfect - batch["tilts"]).abs().mean()) < 2.0
     network = SpineAndEdges()
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)

@@ -45,6 +45,7 @@ _LEAST = 0.3  # of the canvas' rows that a spine must reach
 _NARROW, _WALL = 25, 0.85  # rows, and the share of the widest of them that is width between walls
 _TANGENT = 16  # of 201 points at an end say where a curve goes on
 _RANGE, _STEPS = 40.0, 35  # degrees to both sides of the curve's direction, and how many are tried
+_USUAL = 8.0  # degrees: how far vertebrae turn from the curve where edges say little
 _ACROSS = (-0.45, 0.45, 15)  # of a vertebra's width: where a kernel lies, and its samples
 _ALONG = (-0.062, 0.062, 33)  # of the spine's length: about a vertebra to both sides
 _FLAT = 0.28  # of the width: standard deviation of the kernel along its length
