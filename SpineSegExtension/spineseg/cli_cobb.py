@@ -34,7 +34,7 @@ def cobb_command(
         typer.Option(help="cobb-ensemble: its methods, separated by commas; all by default."),
     ] = None,
     combine: Annotated[
-        str | None, typer.Option(help="cobb-ensemble: mean (weighted, default) or vote.")
+        str | None, typer.Option(help="cobb-ensemble: vote (default) or mean, both weighted.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that were edited or made by others.")

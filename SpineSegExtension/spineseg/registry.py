@@ -229,7 +229,7 @@ METHODS: tuple[Method, ...] = (
         title="Several methods together",
         task=COBB,
         module="cobb_ensemble",
-        summary="Asks several methods for films and takes their weighted mean or their vote.",
+        summary="Asks several methods for films and takes their vote or their weighted mean.",
         models=("cobb-landmarks", "cobb-trunk", *(row.name for row in SYSTEMS)),
         limits="Frontal films only; takes as long as its members together.",
     ),

@@ -85,12 +85,12 @@ def test_a_method_with_half_the_error_counts_four_times() -> None:
 
 
 def test_an_ensemble_takes_the_mean_and_says_who_had_no_answer() -> None:
-    done = measure_radiograph(film(), "cobb-ensemble", settings={"members": "one,two,silent"})
+    done = measure_radiograph(film(), "cobb-ensemble", settings={"members": "one,two,silent", "combine": MEAN})
     found = done.measurement
     assert found.angles_deg["major"] == pytest.approx(43.0)
     assert found.corners_px.shape == (17, 4, 2)
     assert any("silent has no answer: Nothing is seen." in w for w in found.warnings)
-    vote = {"members": "one, two, three", "combine": VOTE}
+    vote = {"members": "one, two, three"}
     done = measure_radiograph(film(), "cobb-ensemble", settings=vote)
     assert done.measurement.angles_deg["major"] == pytest.approx(40.0, abs=0.01)
 
@@ -102,7 +102,7 @@ def test_an_ensemble_refuses_what_it_can_not_ask() -> None:
         with pytest.raises(InputError, match="not valid"):
             measure_radiograph(film(), "cobb-ensemble", settings=wrong)
     assert EnsembleSettings(members="one,one, two").names == ("one", "two")
-    assert EnsembleSettings(members="one").combine == MEAN
+    assert EnsembleSettings(members="one").combine == VOTE
 
 
 def test_methods_that_are_far_apart_are_told() -> None:

@@ -1,4 +1,4 @@
-"""Several methods for films at once: their weighted mean, or their vote.
+"""Several methods for films at once: their vote, or their weighted mean.
 
 The systems of the AASCE 2019 challenge were mostly ensembles of like networks; this one is of
 unlike methods. docs/cobb-ensemble.md says what it gains.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spineseg import registry
 from spineseg.errors import InputError, SpineSegError
 from spineseg.io.films import Film
-from spineseg.measure.cobb_combine import HOW, MEAN, combined, weights_of
+from spineseg.measure.cobb_combine import HOW, VOTE, combined, weights_of
 from spineseg.measure.film import CHALLENGE_LEVELS, FilmMeasurement, measure_film
 from spineseg.methods.film_result import AP, FilmResult
 from spineseg.progress import Progress
@@ -42,7 +42,7 @@ class Settings:
         As for its members.
     members : str
         Names of methods, separated by commas; empty for `MEMBERS`.
-    combine : {"mean", "vote"}
+    combine : {"vote", "mean"}
         See `spineseg.measure.cobb_combine.combined`.
     """
 
@@ -50,7 +50,7 @@ class Settings:
     models: str | None = None
     view: str | None = None
     members: str = ""
-    combine: str = MEAN
+    combine: str = VOTE
 
     def __post_init__(self) -> None:
         if self.combine not in HOW:
