@@ -18,13 +18,13 @@ TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "click": ("spineseg.training.click", ("preset", "augment", "target", *REAL)),
     "cascade": ("spineseg.training.cascade", ("preset", "stage", *REAL)),
     "cyclegan": ("spineseg.training.cyclegan", ("preset", "mr", "ct", "adversarial", "hold-out")),
-    "cobb-landmarks": ("spineseg.training.films", ("fold", "view", "digital", "start")),
+    "cobb-landmarks": ("spineseg.training.films", ("fold", "view", "digital", "start", "rate")),
     "film-labels": ("spineseg.training.film_labels", ("preset", "fold", "view", "digital")),
     "fracture-voxels": ("spineseg.training.fracture_voxels", ("preset", "variant", "pool")),
     "spine-vae": ("spineseg.training.spine_vae", ("preset", "kind", "pool")),
 }
 """Method → the module whose ``fit`` trains it, and the options that are its own."""
-SYSTEM_OPTIONS = ("fold", "digital", "start")
+SYSTEM_OPTIONS = ("fold", "digital", "start", "rate")
 """Of the challenge's systems (`registry.SYSTEMS`)."""
 
 
@@ -103,6 +103,9 @@ def train_command(
         Path | None,
         typer.Option(help="cobb-…: folder of models with cobb-landmarks, to begin from."),
     ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.0, help="cobb-…: peak learning rate, 0.002 by default.")
+    ] = None,
     variant: Annotated[
         str | None, typer.Option(help="fracture-voxels: 3d (default), 5slices or 1slice.")
     ] = None,
@@ -152,6 +155,7 @@ def train_command(
             "view": view,
             "digital": digital,
             "start": start,
+            "rate": rate,
             "variant": variant,
             "kind": kind,
             "pool": pool,

@@ -85,7 +85,8 @@ def test_a_method_with_half_the_error_counts_four_times() -> None:
 
 
 def test_an_ensemble_takes_the_mean_and_says_who_had_no_answer() -> None:
-    done = measure_radiograph(film(), "cobb-ensemble", settings={"members": "one,two,silent", "combine": MEAN})
+    mean = {"members": "one,two,silent", "combine": MEAN}
+    done = measure_radiograph(film(), "cobb-ensemble", settings=mean)
     found = done.measurement
     assert found.angles_deg["major"] == pytest.approx(43.0)
     assert found.corners_px.shape == (17, 4, 2)

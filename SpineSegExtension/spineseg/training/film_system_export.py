@@ -56,6 +56,7 @@ def export_system(
 
     more = "" if settings.fold is None else f" --fold {settings.fold}"
     more += "" if settings.start is None else " --start MODELS"
+    more += "" if settings.rate == type(settings).rate else f" --rate {settings.rate:g}"
     more += " --digital FILMS" if digital else ""
     learned = [
         {"name": SOURCE[AP], "terms": TERMS, "n": films},
