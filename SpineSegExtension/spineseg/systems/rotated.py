@@ -44,7 +44,7 @@ _WIDER, _TALLER = 1.5, 1.7  # of a box, so that its corners lie inside of what i
 _LOOK = (48, 64)  # rows and columns of an upright box
 _SPREAD_FIND, _SPREAD = 1.2, 1.2  # of the Gaussians, cells
 _EACH = 9  # boxes of a film that are looked at in a step of the training
-_REACH = 0.15  # of a box: probability farther off than this from a corner speaks against it
+_REACH = 0.25  # of what is looked at: probability farther off from a corner speaks against it
 _TURN = np.radians(75.0)  # no more is believed of a film's annotations
 # Usual distances between the middles of T1–L5, as fractions of their mean.
 _PITCH = np.array([0.69, 0.76, 0.81, 0.85, 0.87, 0.88, 0.9, 0.92, 0.96, 1.04, 1.1, 1.16, 1.21,
