@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.draw import polygon2mask
 
 __all__ = ["band", "band_mask", "endplate_edges"]
 
@@ -26,6 +25,8 @@ def band_mask(
     corners: Floats, canvas: tuple[int, int], stride: int, share: float = 1.0
 ) -> NDArray[np.float32]:
     """Return a band as 1 on every `stride`-th pixel of the canvas, 0 outside."""
+    from skimage.draw import polygon2mask
+
     cells = (band(corners, share) + 0.5) / stride - 0.5
     shape = (canvas[0] // stride, canvas[1] // stride)
     inside = polygon2mask(shape, cells[:, ::-1])  # type: ignore[no-untyped-call]
