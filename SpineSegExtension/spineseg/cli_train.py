@@ -18,7 +18,10 @@ TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "click": ("spineseg.training.click", ("preset", "augment", "target", *REAL)),
     "cascade": ("spineseg.training.cascade", ("preset", "stage", *REAL)),
     "cyclegan": ("spineseg.training.cyclegan", ("preset", "mr", "ct", "adversarial", "hold-out")),
-    "cobb-landmarks": ("spineseg.training.films", ("fold", "view", "digital", "start", "rate")),
+    "cobb-landmarks": (
+        "spineseg.training.films",
+        ("fold", "view", "digital", "start", "blend", "rate"),
+    ),
     "film-labels": ("spineseg.training.film_labels", ("preset", "fold", "view", "digital")),
     "fracture-voxels": ("spineseg.training.fracture_voxels", ("preset", "variant", "pool")),
     "spine-vae": ("spineseg.training.spine_vae", ("preset", "kind", "pool")),
@@ -103,6 +106,10 @@ def train_command(
         Path | None,
         typer.Option(help="cobb-…: folder of models with cobb-landmarks, to begin from."),
     ] = None,
+    blend: Annotated[
+        bool | None,
+        typer.Option("--blend", help="cobb-landmarks: keep the mean with the weights of --start."),
+    ] = None,
     rate: Annotated[
         float | None, typer.Option(min=0.0, help="cobb-…: peak learning rate, 0.002 by default.")
     ] = None,
@@ -155,6 +162,7 @@ def train_command(
             "view": view,
             "digital": digital,
             "start": start,
+            "blend": blend,
             "rate": rate,
             "variant": variant,
             "kind": kind,

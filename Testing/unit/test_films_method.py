@@ -34,7 +34,7 @@ from spineseg.training.film_samples import (
     window_samples,
     with_metal,
 )
-from spineseg.training.films import FilmBatches, FilmTraining, begin_from, fit, split
+from spineseg.training.films import FilmBatches, FilmTraining, begin_from, blended, fit, split
 from spineseg.weights import load_card
 from tinyfilm import drawn_film, film_folder
 
@@ -351,6 +351,16 @@ def test_unknown_endplates_cost_nothing(items: list[FilmItem]) -> None:
     loss.backward()
     assert all(np.isfinite(value) for value in parts.values())
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_blended_weights_are_the_mean_of_those_that_both_have(tmp_path: Path) -> None:
+    one = {"a": torch.tensor([1.0, 3.0]), "n": torch.tensor(4), "own": torch.ones(2)}
+    other = {"a": torch.tensor([2.0, 5.0]).half(), "n": torch.tensor(8), "own": torch.ones(3)}
+    found = blended(one, other)
+    assert found["a"].tolist() == [1.5, 4.0]
+    assert (int(found["n"]), len(found["own"])) == (4, 2)
+    with pytest.raises(InputError, match="blend"):
+        FilmTraining(blend=True, start=tmp_path)
 
 
 def test_lateral_networks_begin_from_frontal_ones() -> None:

@@ -55,6 +55,7 @@ def command_of(settings: FilmTraining) -> str:
     more += "" if settings.view == AP else f" --view {settings.view}"
     more += "" if settings.digital is None else " --digital FILMS"
     more += "" if settings.start is None else " --start MODELS"
+    more += " --blend" if settings.blend else ""
     more += "" if settings.rate == type(settings).rate else f" --rate {settings.rate:g}"
     return f"spineseg train cobb-landmarks --data DATA --hours {settings.hours:g}{more} -o FOLDER"
 

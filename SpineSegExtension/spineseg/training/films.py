@@ -61,6 +61,9 @@ class FilmTraining:
     start : Path or None
         Folder of models to begin from: with networks for this view, or else for frontal films,
         whose layers know vertebrae too.
+    blend : bool
+        Keep the mean of the weights that were begun from and of those that were reached (Wortsman
+        et al. 2022): both know the same films, and their errors differ.
     films, windows : int
         Films a step, and windows of each.
     rate : float
@@ -77,6 +80,7 @@ class FilmTraining:
     digital: Path | None = None
     digital_share: float = 0.5
     start: Path | None = None
+    blend: bool = False
     films: int = 4
     windows: int = 8
     rate: float = 2e-3
@@ -89,6 +93,13 @@ class FilmTraining:
     def __post_init__(self) -> None:
         if self.view not in LEVELS_OF:
             raise InputError(f"There is no view “{self.view}”.", f"Choose {AP} or {LATERAL}.")
+        if self.blend and (
+            self.start is None or not card_path(MODEL_OF[self.view], self.start).exists()
+        ):
+            raise InputError(
+                f"To blend needs weights of {MODEL_OF[self.view]} to begin from.",
+                "Name their folder with --start.",
+            )
         if self.fold is not None and not 0 <= self.fold < FOLDS:
             raise InputError(
                 f"There is no fold {self.fold}.", f"Choose one from 0 to {FOLDS - 1}, or none."
@@ -186,6 +197,16 @@ def begin_from(network: Any, state: Mapping[str, Tensor]) -> int:
     return len(fit)
 
 
+def blended(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the mean of two networks' weights; what only `one` has, or counts, is its own."""
+    return {
+        k: (v + other[k].to(v)) / 2
+        if v.is_floating_point() and k in other and other[k].shape == v.shape
+        else v
+        for k, v in one.items()
+    }
+
+
 def train(
     items: Sequence[FilmItem],
     wrong: Sequence[Picture],
@@ -221,7 +242,10 @@ def train(
         network, film_loss, batches.batch, loop, folder, settings.device,
         layout=torch.channels_last, mixed=False,
     )  # fmt: skip
-    return trainer.run(progress), trainer.step
+    weights = trainer.run(progress)
+    if settings.blend and settings.start is not None:
+        weights = blended(weights, load_state(MODEL_OF[settings.view], settings.start))
+    return weights, trainer.step
 
 
 def fit(
