@@ -54,7 +54,8 @@ class Mark:
             return []
         first, last = self.points_px
         size = np.maximum(np.array(self.values.shape[::-1]) - 1, 1)
-        around = find_contours(np.pad(self.values, 1).astype(float), 127.5)
+        padded = np.pad(self.values, 1).astype(float)
+        around = find_contours(padded, 127.5)  # type: ignore[no-untyped-call]
         return [(line[:, ::-1] - 1) / size * (last - first) + first for line in around]
 
     def to_json(self) -> dict[str, Any]:

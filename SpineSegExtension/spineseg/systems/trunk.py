@@ -69,7 +69,7 @@ class Neck(nn.Module):
     def __init__(self, width: int = 48, levels: int = 5) -> None:
         super().__init__()
         self.names = [str(n) for n in range(levels)]
-        self.join = FeaturePyramidNetwork(2, CHANNELS[:levels], width)
+        self.join = FeaturePyramidNetwork(2, list(CHANNELS[:levels]), width)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Join maps, coarse into fine; the finest is first."""
