@@ -23,7 +23,7 @@ from spineseg.training.film_systems import SystemBatches, SystemTraining, trunk_
 from spineseg.weights import ModelCard, load_card, load_state, save_model
 
 PAGE = Path(__file__).parents[2] / "docs/cobb-systems.md"
-CODE, ROW = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+_, CODE, ROW = re.findall(r"```\w*\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.fixture
