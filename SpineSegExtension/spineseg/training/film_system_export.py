@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..io.film_tables import FilmTruth
 from ..methods.film_picture import MAPPING, PREPARED
 from ..methods.film_result import AP
 from ..progress import Progress
@@ -37,7 +37,7 @@ def export_system(
     weights: Mapping[str, Tensor],
     settings: SystemTraining,
     films: int,
-    kept: Sequence[FilmTruth],
+    data: Path,
     steps: int,
     folder: Path,
     progress: Progress,
@@ -49,7 +49,7 @@ def export_system(
     ----------
     weights : of the system's network without the trunk, which lies in the folder already
     films : how many were learned from
-    kept : films to measure on, not learned from
+    data : folder of the films; those of the fold kept aside are measured
     digital : how many films of another kind were only adapted to
     """
     from ..systems.trunk import TRUNK
@@ -87,43 +87,32 @@ def export_system(
         limits=_LIMITS,
     )  # fmt: skip
     save_model(system.name, dict(weights), card, folder)
-    if kept:
-        rows = _results(system, kept, settings, folder, progress)
+    if settings.fold is not None:
+        rows = _results(system, data, settings, folder, progress)
         save_model(system.name, dict(weights), replace(card, results=rows), folder)
     return [folder / f"{system.name}.safetensors"]
 
 
 def _results(
-    system: System, kept: Sequence[FilmTruth], settings: SystemTraining, folder: Path,
-    progress: Progress,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Measure films as ``spineseg evaluate cobb`` does, as rows of the card."""
-    from ..evaluation.cobb import score_film, summary
+    system: System, data: Path, settings: SystemTraining, folder: Path, progress: Progress
+) -> list[dict[str, Any]]:
+    """Measure the films kept aside as ``spineseg evaluate cobb`` does, as rows of the card."""
+    from ..evaluation.cobb import evaluate_cobb
     from ..systems.system import load
 
     load.cache_clear()  # the weights of a folder may have changed
     chosen = {"models": str(folder), "device": settings.device}
-    rows = []
-    for number, truth in enumerate(kept):
-        progress("measuring films", number / len(kept), truth.path.name)
-        row = score_film(truth, system.name, Progress(token=progress.token), chosen)
-        rows.append({key: "" if value is None else str(value) for key, value in row.items()})
-    line = summary([{**_EMPTY, **row} for row in rows])[0]
+    with tempfile.TemporaryDirectory() as made:
+        done = evaluate_cobb(
+            data, Path(made) / "films.csv", system.name, progress,
+            settings=chosen, fold=settings.fold,
+        )  # fmt: skip
+    line = done.summary[0]
     wanted = ("smape_percent", "major_mae_deg", "upper_mae_deg", "lower_mae_deg", "failed",
               "corners_heights_percent")  # fmt: skip
     name = f"fold {settings.fold}, patients not learned from"
     return [
-        {"data": name, "metric": key, "value": round(float(line[key]), 3), "n": len(kept)}
+        {"data": name, "metric": key, "value": round(float(line[key]), 3), "n": line["films"]}
         for key in wanted
         if line.get(key) is not None
     ]
-
-
-_EMPTY = dict.fromkeys(
-    (
-        "implants", "major_true_deg", "upper_true_deg", "lower_true_deg", "kyphosis_true_deg",
-        "lordosis_true_deg", "major_deg", "upper_deg", "lower_deg", "kyphosis_deg", "lordosis_deg",
-        "smape_percent", "corners_px", "corners_heights_percent", "seconds",
-    ),
-    "",
-)  # fmt: skip

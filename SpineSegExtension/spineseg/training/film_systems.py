@@ -207,7 +207,7 @@ def fit_system(
             f"{system.name} does not adapt to films of another kind.", "Leave --digital out."
         )
     card, trunk = trunk_card(settings)
-    learned, kept = split(film_cases(Path(data), AP), settings.fold)
+    learned = split(film_cases(Path(data), AP), settings.fold)[0]
     items = read_items(learned[: settings.first], progress.part(0.0, 0.05))
     digital: list[FilmItem] = []
     if settings.digital is not None:
@@ -220,6 +220,6 @@ def fit_system(
     models = output / "models"
     save_model(card.name, trunk, card, models)
     return export_system(
-        system, weights, settings, len(items), kept, steps, models, progress.part(0.97, 1.0),
+        system, weights, settings, len(items), Path(data), steps, models, progress.part(0.97, 1.0),
         len(digital),
     )  # fmt: skip
