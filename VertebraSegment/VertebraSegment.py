@@ -242,9 +242,7 @@ class VertebraSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters is None or self.logic.running:
             return
         level = self.logic.clicks.levelOf(parameters.segmentation, self._selected())
-        for combo in (self.ui.clickLevelComboBox, self.ui.levelComboBox):
-            combo.enabled = bool(level)
-            combo.setCurrentIndex(combo.findData(level))
+        self.correct.showLevel(level)
         reason = self.logic.validateUpdate(
             parameters.segmentation, parameters.inputVolume, self._selected()
         )

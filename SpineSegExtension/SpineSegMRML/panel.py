@@ -156,10 +156,10 @@ class Panel:
         self.ui = None
 
     @staticmethod
-    def offer(button: Any, reason: str, toolTip: str) -> None:
-        """Enable a button, or let its tooltip say why it can't be used."""
-        button.enabled = not reason
-        button.toolTip = reason or toolTip
+    def offer(control: Any, reason: str, toolTip: str) -> None:
+        """Enable a button or chooser, or let its tooltip say why it can't be used."""
+        control.enabled = not reason
+        control.toolTip = reason or toolTip
 
     def cancel(self) -> None:
         """Ask what is under way to stop, and say so."""

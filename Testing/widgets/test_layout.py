@@ -83,17 +83,16 @@ def around(widget, top):
     return found
 
 
-def test_a_button_that_can_not_be_used_says_why(panel):
+def test_a_control_that_can_not_be_used_says_why(panel):
     name = type(panel).__name__.removesuffix("Widget")
     form = (ROOT / name / "Resources" / "UI" / f"{name}.ui").read_text(encoding="utf-8")
-    closed = [
-        w for w in vars(panel.ui).values() if w.className() == "QPushButton" and not w.enabled
-    ]
+    classes = ("QPushButton", "QComboBox", "QCheckBox", "ctkSliderWidget", "qMRMLNodeComboBox")
+    closed = [w for w in vars(panel.ui).values() if w.className() in classes and not w.enabled]
     assert closed
-    for button in closed:
-        assert button.toolTip.endswith("."), button.name
-        # What a form says is what the button does.
-        assert button.toolTip not in form, button.name
+    for control in closed:
+        assert control.toolTip.endswith("."), control.name
+        # What a form says is what the control does.
+        assert control.toolTip not in form, control.name
 
 
 def test_sections_fold_and_unfold_with_the_space_bar(panel, slicerApp):

@@ -55,7 +55,9 @@ class CorrectSection:
         module = logic.corrections.module
         self._fresh = FreshLine(panel.ui, scene, module, self._segmentation, self.refresh)
         panel.ui.savePairButton.clicked.connect(self.savePair)
-        for combo in (panel.ui.clickLevelComboBox, panel.ui.levelComboBox):
+        choosers = (panel.ui.clickLevelComboBox, panel.ui.levelComboBox)
+        self._choosers = [(combo, combo.toolTip) for combo in choosers]
+        for combo in choosers:
             for level in levelNames():
                 combo.addItem(level, level)
             combo.addItem(_("unsure"), UNSURE)
@@ -106,6 +108,13 @@ class CorrectSection:
             "the scan should be right: what is left out is learned as background."
         )
         self._panel.offer(self._panel.ui.savePairButton, reason, toolTip)
+
+    def showLevel(self, level: str) -> None:
+        """Show the level of the selected segment in both choosers; "" if it has none."""
+        reason = "" if level else _("Select the segment of a vertebra first.")
+        for combo, toolTip in self._choosers:
+            self._panel.offer(combo, reason, toolTip)
+            combo.setCurrentIndex(combo.findData(level))
 
     def onLevelChosen(self, index: int) -> None:
         """Name the selected segment."""
