@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from spineseg.errors import InputError
 from spineseg.methods.film_picture import CANVAS, canvas_scale
 from spineseg.systems.bands import band_mask
-from spineseg.systems.centreline import STRIDE, SYSTEM, Cascade, Settings, curve_of
+from spineseg.systems.centreline import STRIDE, SYSTEM, Cascades, Settings, curve_of
 from spineseg.systems.lines import along, angles_of, length_of, line_of, tilts_of
 from spineseg.systems.system import Sight
 from spineseg.training.film_data import FilmItem
@@ -46,7 +48,10 @@ def known(corners: np.ndarray) -> Known:
     masks = [torch.from_numpy(band_mask(corners, CANVAS, STRIDE, s)) for s in (1.0, 0.2)]
     field = torch.as_tensor(tilts, dtype=torch.float32)[:, None].expand(256, 128)
     spine, line = (20 * m - 10 for m in masks)
-    return Known(torch.stack([spine, field])[None], line[None, None])
+    first = torch.stack([spine, field])[None]
+    # Two members, of which one is a little turned.
+    return Known(torch.stack([first, first + torch.tensor([0.0, 0.02])[:, None, None]]),
+                 torch.stack([line[None, None]] * 2))  # fmt: skip
 
 
 def sight_of(item: FilmItem) -> Sight:
@@ -122,7 +127,7 @@ def test_targets_have_one_row_a_film(items: list[FilmItem]) -> None:
 
 def test_the_loss_falls(items: list[FilmItem]) -> None:
     torch.manual_seed(0)
-    network = Cascade()
+    network = Cascades(2)
     batch = batch_of(items)
     optimiser = torch.optim.AdamW(network.parameters(), lr=5e-4)
     losses: list[Any] = []
@@ -134,3 +139,29 @@ def test_the_loss_falls(items: list[FilmItem]) -> None:
         losses.append(parts["loss"])
     assert min(losses[-2:]) < 0.97 * losses[0]
     assert network.trunk.unet.input_block.conv1.conv.weight.grad is None
+
+
+def test_a_member_does_not_learn_from_its_own_fold(items: list[FilmItem]) -> None:
+    network = Cascades(2)
+    batch = batch_of([replace(item, fold=1) for item in items])
+    loss, _ = SYSTEM.loss(network, batch)
+    loss.backward()
+    learned = [any(p.grad is not None for p in m.parameters()) for m in network.members]
+    assert learned == [True, False]
+
+
+def test_maps_or_angles_are_averaged(items: list[FilmItem]) -> None:
+    network, item = known(on_canvas(items[0])), items[0]
+    network.first.data[1, :, 1] += 0.3  # one member sees the film's lower half turned
+    network.first.data[1, :, 1, :128] -= 0.3
+    ways = [
+        SYSTEM.answer(network, SYSTEM._sight(item.picture, Settings(average=way)))
+        for way in ("maps", "angles")
+    ]
+    assert all(way is not None and way.angles is not None for way in ways)
+    one, other = (way.angles for way in ways if way is not None)
+    assert one is not None
+    assert other is not None
+    assert 0 < np.abs(one - other).max() < 4.0
+    with pytest.raises(InputError, match="Choose maps or angles"):
+        Settings(average="median")

@@ -35,12 +35,15 @@ class FilmItem:
     picture : Picture
     corners : (n, 4, 2) float64
         On the prepared film; NaN where an endplate is not known.
+    fold : int
+        From 0, of the folds that are learned from: a member of an ensemble leaves one out.
     """
 
     name: str
     patient: str
     picture: Picture
     corners: Floats
+    fold: int = 0
 
 
 def film_cases(folder: Path, view: str = AP) -> list[FilmTruth]:

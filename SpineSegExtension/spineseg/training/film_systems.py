@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,14 @@ from ..errors import InputError
 from ..methods.film_result import AP
 from ..progress import Progress
 from ..weights import ModelCard, load_card, load_state, save_model
-from .film_data import FOLDS, FilmItem, film_cases, read_items
+from .film_data import FOLDS, FilmItem, film_cases, folds_of, read_items
 from .film_samples import altered, canvas_sample, with_metal
 from .films import split
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..io.film_tables import FilmTruth
     from ..systems.system import System
 
 _METAL = 0.12  # share of the films with drawn implants
@@ -146,6 +147,20 @@ def trunk_card(settings: SystemTraining) -> tuple[ModelCard, dict[str, Tensor]]:
     return card, state
 
 
+def _items(
+    cases: Sequence[FilmTruth], settings: SystemTraining, progress: Progress
+) -> list[FilmItem]:
+    """Read the films to learn from; those of the folds left over are numbered from 0."""
+    of = dict(zip([c.path for c in cases], folds_of([c.patient for c in cases]), strict=True))
+    learned = split(cases, settings.fold)[0][: settings.first]
+    left = [n for n in range(FOLDS) if n != settings.fold]
+    items = read_items(learned, progress)
+    return [
+        replace(item, fold=left.index(of[case.path]))
+        for item, case in zip(items, learned, strict=True)
+    ]
+
+
 def train(
     system: System, items: Sequence[FilmItem], settings: SystemTraining, trunk: Mapping[str, Any],
     folder: Path, progress: Progress, digital: Sequence[FilmItem] = (),
@@ -207,8 +222,7 @@ def fit_system(
             f"{system.name} does not adapt to films of another kind.", "Leave --digital out."
         )
     card, trunk = trunk_card(settings)
-    learned = split(film_cases(Path(data), AP), settings.fold)[0]
-    items = read_items(learned[: settings.first], progress.part(0.0, 0.05))
+    items = _items(film_cases(Path(data), AP), settings, progress.part(0.0, 0.05))
     digital: list[FilmItem] = []
     if settings.digital is not None:
         digital = read_items(film_cases(Path(settings.digital), AP), progress.part(0.04, 0.05))
