@@ -29,6 +29,7 @@ TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
 """Method → the module whose ``fit`` trains it, and the options that are its own."""
 SYSTEM_OPTIONS = ("fold", "digital", "start", "rate")
 """Of the challenge's systems (`registry.SYSTEMS`)."""
+METHODS = (*TRAINERS, *(row.name for row in registry.SYSTEMS))
 
 
 def trainer(method: str, given: dict[str, Any]) -> Any:
@@ -51,7 +52,7 @@ def trainer(method: str, given: dict[str, Any]) -> Any:
     else:
         known = registry.names()
         if method not in known:
-            names = ", ".join(dict.fromkeys((*TRAINERS, *known)))
+            names = ", ".join(dict.fromkeys((*METHODS, *known)))
             raise InputError(f"There is no training for “{method}”.", f"Choose one of: {names}.")
         module, own = registry.get(method).load().__name__, ()
         if method in (row.name for row in registry.SYSTEMS):
@@ -64,7 +65,7 @@ def trainer(method: str, given: dict[str, Any]) -> Any:
 
 
 def train_command(
-    method: Annotated[str, typer.Argument(help="Which: " + ", ".join(TRAINERS) + ".")],
+    method: Annotated[str, typer.Argument(help="Which: " + ", ".join(METHODS) + ".")],
     output: Output,
     hours: Annotated[float, typer.Option(min=0.0, help="Time to train.")] = 2.0,
     preset: Annotated[

@@ -526,5 +526,5 @@ def test_a_patch_that_can_t_be_halved_is_refused() -> None:
 
 
 def test_every_method_that_trains_says_so() -> None:
-    for method in cli_train.TRAINERS:
+    for method in cli_train.METHODS:
         assert callable(cli_train.trainer(method, {}))
