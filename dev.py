@@ -22,7 +22,9 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -74,12 +76,12 @@ def child_environment() -> dict[str, str]:
     return {**kept, "PYTHONUTF8": "1", "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
-def run(command: list[str], cwd: Path | None = None) -> int:
+def run(command: list[str], cwd: Path | None = None, stdout: Any = None) -> int:
     """Run a program on this terminal and return its exit code.
 
     Ctrl-C reaches the program too: it is given the time to tidy up, and a second one ends it.
     """
-    child = subprocess.Popen(command, cwd=cwd, env=child_environment())
+    child = subprocess.Popen(command, cwd=cwd, env=child_environment(), stdout=stdout)
     interrupts = 0
     while True:
         try:
@@ -239,7 +241,7 @@ def install_torch() -> None:
 
 
 def install(base: list[str], what: list[str]) -> None:
-    code = run([*base, *what], cwd=ROOT)
+    code = run([*base, *what], cwd=ROOT, stdout=sys.stdout)
     if code == CANCELLED:
         raise Stop("Stopped; the same command goes on from here.", CANCELLED)
     if code:
@@ -365,8 +367,10 @@ def demo(scan: str | None, folder: str | None) -> int:
 
 def app(arguments: list[str]) -> int:
     """Serve the browser app until Ctrl-C."""
-    python = str(ensure_environment({"app"}))
-    ensure_graphics()
+    # The address alone goes to stdout, where a program may read it.
+    with redirect_stdout(sys.stderr):
+        python = str(ensure_environment({"app"}))
+        ensure_graphics()
     code = run([python, "-m", "spineseg", "app", *arguments])
     return 0 if code == CANCELLED else code  # Ctrl-C is how it is ended
 

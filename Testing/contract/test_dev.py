@@ -48,7 +48,7 @@ def pip_calls(dev: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch) -> l
             return True, ""
         return real(command, timeout)
 
-    def run(command: list[str], cwd: Path | None = None) -> int:
+    def run(command: list[str], cwd: Path | None = None, stdout: object = None) -> int:
         calls.append(command)
         return 0
 
@@ -148,17 +148,28 @@ def test_exit_codes_pass_through(dev: ModuleType) -> None:
 
 
 def test_the_app_gets_its_arguments_and_ctrl_c_is_its_end(
-    dev: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch
+    dev: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[set[str]] = []
     commands: list[list[str]] = []
-    monkeypatch.setattr(dev, "ensure_environment", lambda e: (asked.append(e), Path("python"))[1])
+
+    def prepared(extras: set[str]) -> Path:
+        asked.append(extras)
+        dev.say("preparing")
+        dev.install([sys.executable, "-c", "print('as pip talks')"], [])
+        monkeypatch.setattr(dev, "run", lambda command, **_: (commands.append(command), 6)[1])
+        return Path("python")
+
+    monkeypatch.setattr(dev, "ensure_environment", prepared)
     monkeypatch.setattr(dev, "ensure_graphics", lambda: None)
-    monkeypatch.setattr(dev, "run", lambda command, **_: (commands.append(command), 6)[1])
     monkeypatch.setattr(sys, "argv", ["dev.py", "app", "--no-browser", "--port", "8123"])
     assert dev.main() == 0
     assert asked == [{"app"}]
     assert commands[0][1:] == ["-m", "spineseg", "app", "--no-browser", "--port", "8123"]
+    told = capfd.readouterr()
+    assert told.out == "", "the address alone goes there"
+    assert "preparing" in told.err
+    assert "as pip talks" in told.err
 
 
 def test_missing_scan_is_an_input_error(tmp_path: Path) -> None:
