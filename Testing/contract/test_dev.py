@@ -107,7 +107,7 @@ def test_a_failed_install_is_taken_up_again(
     dev: ModuleType, root: Path, pip_calls: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = dev.run
-    monkeypatch.setattr(dev, "run", lambda command, cwd=None: 1)
+    monkeypatch.setattr(dev, "run", lambda command, **_: 1)
     with pytest.raises(dev.Stop, match="goes on from here") as stop:
         dev.ensure_environment(set())
     assert stop.value.code == ExitCode.DEPENDENCY
