@@ -23,6 +23,7 @@ from spineseg.measure.cobb_clinical import (
 )
 from spineseg.measure.corner_check import corner_doubts, doubt_texts
 from spineseg.measure.sagittal import SagittalAngles, sagittal_angles
+from spineseg.measure.upright import stood_up, turned_points
 from spineseg.methods.film_result import LATERAL, FilmResult, Mark
 
 __all__ = ["CHALLENGE_LEVELS", "FilmMeasurement", "measure_film"]
@@ -125,6 +126,8 @@ class FilmMeasurement:
 def measure_film(result: FilmResult, film: Film) -> FilmMeasurement:
     """Measure what a method found on a film.
 
+    Angles and sides are those of the film upright, however it lies; corners stay where they are.
+
     Raises
     ------
     InputError
@@ -135,8 +138,12 @@ def measure_film(result: FilmResult, film: Film) -> FilmMeasurement:
         warnings.append(
             f"The film's header says {film.view}, but it was measured as {result.view}."
         )
-    found = (_lateral if result.view == LATERAL else _frontal)(result, film, warnings)
-    return replace(found, marks=result.marks)
+    upright, standing, quarters = stood_up(result, film)
+    found = (_lateral if result.view == LATERAL else _frontal)(upright, standing, warnings)
+    corners = found.corners_px
+    if quarters and corners is not None:
+        corners = turned_points(corners, (standing.width_px, standing.height_px), -quarters)
+    return replace(found, corners_px=corners, marks=result.marks)
 
 
 def _lateral(result: FilmResult, film: Film, warnings: list[str]) -> FilmMeasurement:
