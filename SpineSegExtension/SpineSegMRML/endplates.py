@@ -4,19 +4,20 @@ A line belongs to a film by a node reference and knows its endplate ("T1 superio
 attribute, so all of it is saved with the scene. What a method has found is kept apart, on the
 film's node: a line that is not where the method saw it is a user's work.
 
-Of a line's two points the first is the left one in the picture (on a lateral film the back one).
-On a frontal film a user may place or drag them either way round.
+Of a line's two points the first is the left one in the upright picture (on a lateral film the back
+one). On a frontal film a user may place or drag them either way round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import slicer
 from numpy.typing import NDArray
+from spineseg.measure.upright import quarters_to_upright
 from spineseg.methods.film_result import AP
 
 from SpineSegMRML import segmentations
@@ -146,20 +147,27 @@ def cornersOf(
     """
     rows: dict[str, Points] = {}
     edited = set()
-    for (level, which), node in lines.items():
-        points = pointsOf(node, place)
-        if points is None:
-            continue
+    there = {key: pointsOf(node, place) for key, node in lines.items()}
+    placed = {key: points for key, points in there.items() if points is not None}
+    right = _rightOf(list(placed.values()))
+    for (level, which), points in placed.items():
         found = predicted.get((level, which))
         if found is not None and np.abs(points - found).max() < STILL_PX:
             points = found
         else:
             edited.add((level, which))
             if view == AP:
-                points = points[np.argsort(points[:, 0], kind="stable")]
+                points = points[np.argsort(points @ right, kind="stable")]
         rows.setdefault(level, np.full((4, 2), np.nan))[_ROWS[which]] = points
     corners = np.array(list(rows.values()), dtype=float).reshape(-1, 4, 2)
     return Plates(tuple(rows), corners, frozenset(edited))
+
+
+def _rightOf(plates: Sequence[Points]) -> Points:
+    """Return where the right of an upright picture is on a film, of endplates from the top."""
+    middles = [points.mean(axis=0) for points in plates]
+    quarters = quarters_to_upright(np.array(middles).reshape(-1, 2))
+    return np.array([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)][quarters])
 
 
 def platesOf(levels: Collection[str], corners: Points) -> dict[Key, Points]:

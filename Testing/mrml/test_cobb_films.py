@@ -11,11 +11,17 @@ import slicer
 import tinycobb
 import tinycobbworker
 from CobbAngleLib.Logic import CobbLogic
-from cobbcases import addFilm, atOnce
+from cobbcases import UPPER, addFilm, atOnce, drag
+from dicomfilm import write_dicom
 from nodecases import ctVolume
 from spineseg import registry
 from spineseg.errors import InputError
+from spineseg.io.films import Film
+from spineseg.measure.film import measure_film
+from spineseg.measure.upright import turned_points
+from spineseg.methods.film_result import FilmResult
 from SpineSegMRML import films, volumes
+from SpineSegMRML.cobbjobs import FilmFound
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +92,48 @@ def test_films_that_slicer_has_loaded_are_measured(logic, scene):
     inverted.SetName("Inverted Grey")
     grey.GetDisplayNode().SetAndObserveColorNodeID(scene.AddNode(inverted).GetID())
     assert films.filmFromNode(grey).array[5, 7] == 249 - picture[5, 7]
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_an_endplate_on_a_film_that_lies_is_dragged_as_on_an_upright_one(scene, quarters):
+    corners = tinycobb.corners(40)
+    moved = corners.copy()
+    moved[0, 1] += (5.0, -21.0)
+    upright = Film(tinycobb.picture(40))
+    expected = measure_film(FilmResult(tinycobb.LEVELS, moved), upright)
+    (before, there), after = (turned_points(c, (600, 1000), quarters) for c in (
+        np.stack([corners, moved]), moved))  # fmt: skip
+    logic = CobbLogic(lambda *_, **__: FilmFound("m", FilmResult(tinycobb.LEVELS, before), 1.0))
+    film = films.addFilmNode(scene, Film(np.rot90(upright.array, quarters), name="lying.png"))
+    logic.films.measure(film)
+    drag(film, UPPER, 1, (there - before)[0, 1])
+    measured = logic.films.refresh(film).state.measured
+    np.testing.assert_allclose(measured.corners_px, after, atol=1e-6)
+    assert measured.angles_deg == pytest.approx(expected.angles_deg, abs=1e-6)
+    assert measured.curves() == expected.curves()
+
+
+def test_a_film_of_each_format_is_loaded_as_it_is(logic, scene, tmp_path):
+    picture = tinycobb.picture(40)
+    for ending, blurred in (("jpg", 60), ("png", 0), ("tif", 0)):  # of the sawtooth's edges
+        path = tmp_path / f"film.{ending}"
+        sitk.WriteImage(sitk.GetImageFromArray(picture), str(path))
+        film = films.filmFromNode(logic.films.load(scene, path))
+        away = np.abs(film.array.astype(int) - picture).max()
+        assert (film.array.shape, film.spacing_mm) == ((1000, 600), None)
+        assert away <= blurred
+    for kind, tags, spacing in (
+        ("DX", {"PixelSpacing": [0.3, 0.2], "PixelSpacingCalibrationType": "FIDUCIAL"}, (0.3, 0.2)),
+        ("CR", {"ImagerPixelSpacing": [0.15, 0.15], "PixelSpacing": [0.15, 0.15]}, (0.15, 0.15)),
+    ):
+        path = write_dicom(tmp_path / kind, picture.astype(np.uint16), Modality=kind, **tags)
+        node = logic.films.load(scene, path)
+        film = films.filmFromNode(node)
+        np.testing.assert_array_equal(film.array, picture)
+        assert film.spacing_mm == pytest.approx(spacing)
+        assert film.magnified is (kind == "CR")
+        left, right = films.FilmPlace(node).ras(np.array([[0.0, 0.0], [10.0, 10.0]]))
+        np.testing.assert_allclose(right - left, [-10 * spacing[1], 0.0, -10 * spacing[0]])
 
 
 def test_bad_input_is_refused_in_a_sentence(application, logic, scene):

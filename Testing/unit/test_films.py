@@ -5,39 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    ComputedRadiographyImageStorage,
-    CTImageStorage,
-    ExplicitVRLittleEndian,
-    generate_uid,
-)
+from dicomfilm import GREY, write_dicom
 from spineseg.errors import InputError
 from spineseg.io.film_tables import find_film_truths
 from spineseg.io.films import find_films, read_film
 
-GREY = (np.add.outer(np.arange(90), np.arange(80)) * 20).astype(np.uint16)
 NAMES = [f"v{n:02d}_{c}_{a}" for n in range(1, 18) for c in ("ul", "ur", "ll", "lr") for a in "xy"]
-
-
-def write_dicom(path: Path, pixels: np.ndarray = GREY, **tags: object) -> Path:
-    data = Dataset()
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    storage = CTImageStorage if tags.get("Modality") == "CT" else ComputedRadiographyImageStorage
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = storage
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
-    data.Modality, data.PhotometricInterpretation, data.SamplesPerPixel = "DX", "MONOCHROME2", 1
-    data.Rows, data.Columns = pixels.shape[-2:]
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
-    data.PixelData = pixels.astype("<u2").tobytes()
-    for name, value in tags.items():
-        setattr(data, name, value)
-    pydicom.dcmwrite(path, data, enforce_file_format=True)
-    return path
 
 
 def write_picture(path: Path, array: np.ndarray) -> Path:
