@@ -29,6 +29,10 @@ def cobb_command(
         str | None,
         typer.Option(help="For films: " + (", ".join(registry.names(registry.COBB)) or "–") + "."),
     ] = None,
+    view: Annotated[
+        str | None,
+        typer.Option(help="For films: ap or lateral; else what the header or the film says."),
+    ] = None,
     members: Annotated[
         str | None,
         typer.Option(help="cobb-ensemble: its methods, separated by commas; all by default."),
@@ -48,7 +52,7 @@ def cobb_command(
     with work(debug) as progress:
         from spineseg.cobbjob import CobbJob, run_cobb
 
-        own = {"members": members, "combine": combine}
+        own = {"view": view, "members": members, "combine": combine}
         settings = {name: value for name, value in own.items() if value is not None}
         job = CobbJob(str(source), str(output), method, settings, overwrite=overwrite)
         done = run_cobb(job, progress)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -24,8 +27,9 @@ Resume = Annotated[
 ]
 _SHOWN = ("vertebrae", "dice", "shape_dice", "assd_mm", "hd_mm", "localisation_mm", "identified")
 _COBB_SHOWN = (
-    "films", "failed", "smape_percent", "smape_erasmus_percent", "major_mae_deg", "upper_mae_deg",
-    "lower_mae_deg", "kyphosis_mae_deg", "lordosis_mae_deg", "corners_heights_percent", "seconds",
+    "films", "failed", "failure_percent", "smape_percent", "smape_erasmus_percent",
+    "major_mae_deg", "upper_mae_deg", "lower_mae_deg", "kyphosis_mae_deg", "lordosis_mae_deg",
+    "corners_heights_percent", "seconds",
 )  # fmt: skip
 _LEVELS_SHOWN = (
     "films", "failed_films", "disordered_films", "vertebrae", "all_identified_percent",
@@ -104,7 +108,12 @@ def evaluate_cobb_command(
     folder: Annotated[
         Path, typer.Argument(help="Films with landmarks; for the layouts see docs/cobb.md.")
     ],
-    output: Csv,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="CSV file, one row a film; FILE.summary.csv is made beside it."
+        ),
+    ] = None,
     method: Annotated[str | None, typer.Option(help="Method to score; else the default.")] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Every method and their ensembles, in one table.")
@@ -116,35 +125,55 @@ def evaluate_cobb_command(
     resume: Resume = False,
     debug: Debug = False,
 ) -> None:
-    """Measure films with known landmarks: SMAPE, errors of the angles, and failures."""
+    """Measure films with known landmarks: SMAPE, errors of the angles, and failures.
+
+    Without -o the figures are only shown.
+    """
     if every:
         _compare_films(folder, output, method, fold, resume, debug)
         return
-    with work(debug) as progress:
+    with work(debug) as progress, _table(output) as path:
         from spineseg.evaluation.cobb import evaluate_cobb
 
-        done = evaluate_cobb(folder, output, method, progress, resume=resume, fold=fold)
+        done = evaluate_cobb(folder, path, method, progress, resume=resume, fold=fold)
     for text in done.notes:
         note(f"Note: {text}")
     for line in done.summary:
         note(f"{line['group']}: {_figures(line, _COBB_SHOWN)}")
-    print(output.absolute())
+    if output is not None:
+        print(output.absolute())
+
+
+@contextmanager
+def _table(output: Path | None) -> Iterator[Path]:
+    """Give the table's path; where none is wanted, one in a folder that goes."""
+    if output is not None:
+        yield output
+        return
+    with TemporaryDirectory() as folder:
+        yield Path(folder) / "films.csv"
 
 
 def _compare_films(
-    folder: Path, output: Path, method: str | None, fold: int | None, resume: bool, debug: bool
+    folder: Path,
+    output: Path | None,
+    method: str | None,
+    fold: int | None,
+    resume: bool,
+    debug: bool,
 ) -> None:
-    with work(debug) as progress:
+    with work(debug) as progress, _table(output) as path:
         from spineseg.errors import InputError
         from spineseg.evaluation.cobb_table import compare, markdown
 
         if method is not None:
             raise InputError("--all measures with every method.", "Leave out --method or --all.")
-        done = compare(folder, output, progress, fold=fold, resume=resume)
+        done = compare(folder, path, progress, fold=fold, resume=resume)
     for text in done.notes:
         note(f"Note: {text}")
     note(markdown(done))
-    print(output.absolute())
+    if output is not None:
+        print(output.absolute())
 
 
 @evaluate_app.command("films")

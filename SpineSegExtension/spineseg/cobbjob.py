@@ -18,7 +18,7 @@ from spineseg.cobb import (
     save_spine,
 )
 from spineseg.errors import InputError, SpineSegError
-from spineseg.io.films import Film, find_films, is_film, read_film
+from spineseg.io.films import ENDINGS, Film, find_films, is_film, read_film
 from spineseg.manifest import sha256_of
 from spineseg.measure.spine_angles import SpineAngles, measure_spine
 from spineseg.pipeline import LABELS, check_folder
@@ -102,7 +102,7 @@ def run_cobb(job: CobbJob, progress: Progress) -> CobbDone:
         if (source / LABELS).is_file():
             return _label_map(source / LABELS, output, job, progress)
         return _folder(source, output, job, progress)
-    if is_film(source):
+    if is_film(source) or source.suffix.lower() in ENDINGS:  # a damaged film is told as such
         check_folder(output, job.overwrite, PARTS)
         done = _film(source, output, job, progress)
         return CobbDone(output, films={source.name: done})

@@ -84,6 +84,17 @@ def test_one_film_is_measured_and_saved(tmp_path: Path) -> None:
     assert report.count("data:image/png;base64") == 1
 
 
+def test_the_view_can_be_said(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.png", 40)
+    done = run("cobb", film, "-o", tmp_path / "out", "--view", "lateral")
+    assert done.exit_code == 0, done.output
+    found = result_of(tmp_path / "out")
+    assert found["view"] == "lateral"
+    # Left read as the back: 2.5° from vertebra to vertebra, T4 to T12.
+    assert found["kyphosis_deg"] == pytest.approx(-20, abs=0.01)
+    assert found["lordosis_deg"] is None
+
+
 def test_a_folder_of_films_goes_on_past_a_bad_one(tmp_path: Path) -> None:
     write_film(tmp_path / "films" / "a.png", 30)
     write_film(tmp_path / "films" / "b.png", 255)
@@ -115,6 +126,8 @@ def test_a_folder_without_a_good_film_says_why(tmp_path: Path) -> None:
     [
         (lambda p: p / "none.png", "no file or folder"),
         (lambda p: p.write_text("text") and p, "not an image"),
+        (lambda p: p.write_text("text") and p.rename(f"{p}.jpg"), "not a picture"),
+        (lambda p: p.touch() or p.rename(f"{p}.dcm"), "is empty"),
     ],
 )
 def test_bad_sources_are_refused(tmp_path: Path, make, says: str) -> None:
@@ -194,6 +207,43 @@ def test_films_are_scored_and_a_missing_answer_counts(tmp_path: Path) -> None:
     assert float(whole["major_mae_answered_deg"]) == pytest.approx(10, abs=0.01)
     assert float(lines["with implants"]["failure_percent"]) == 100.0
     assert float(lines["without implants"]["major_mae_deg"]) == pytest.approx(10, abs=0.01)
+
+
+def test_a_film_that_can_not_be_read_counts_with_its_published_angles(tmp_path: Path) -> None:
+    folder = labelled(tmp_path / "set", {"a.png": (30, 30, "no"), "b.png": (30, 50, "no")})
+    (folder / "images" / "b.png").write_bytes(b"damaged")
+    about = [["file", "cobb_major_deg", "cobb_upper_deg", "cobb_lower_deg"],
+             ["a.png", "30", "0", "0"], ["b.png", "50", "10", "6"]]  # fmt: skip
+    with (folder / "films.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(about)
+    done = run("evaluate", "cobb", folder)
+    assert done.exit_code == 0, done.output
+    assert "b.png failed" in done.stderr
+    assert "failure_percent 50.000, smape_percent 50.000" in done.stderr
+    assert "major_mae_deg 25.000, upper_mae_deg 5.000, lower_mae_deg 3.000" in done.stderr
+    # Without -o nothing is left behind.
+    assert done.stdout == ""
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["set"]
+
+
+def test_implants_are_told_from_the_film_where_no_table_says_so(tmp_path: Path) -> None:
+    folder = labelled(tmp_path / "set", {"a.png": (30, 30, ""), "b.png": (20, 20, "")})
+    # A rod along the left third of the true vertebrae of one of them.
+    rod, film = tinycobb.corners(20), np.full((1000, 600), 100.0)
+    film[::2] += 40.0
+    at = np.linspace(0, 16, 2000)
+    x, y = (np.interp(at, range(17), rod[:, :2].mean(axis=1)[:, a]) for a in (0, 1))
+    for off in range(-2, 3):
+        film[np.rint(y).astype(int), np.rint(x).astype(int) + off - 8] = 250.0
+    film[0, 0] = 20
+    path = folder / "images" / "b.png"
+    sitk.WriteImage(sitk.GetImageFromArray(film.astype(np.uint8)), str(path))
+    done = run("evaluate", "cobb", folder, "-o", tmp_path / "scores.csv")
+    assert done.exit_code == 0, done.output
+    assert "do not say which films show implants" in done.stderr
+    with (tmp_path / "scores.csv").open(encoding="utf-8") as file:
+        assert {r["case"]: r["implants"] for r in csv.DictReader(file)}["b.png"] == "1"
+    assert "with implants: films 1" in done.stderr
 
 
 def test_a_run_that_was_stopped_is_taken_up(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from madeupspine import LEVELS, bent, corners_of
 from spineseg import registry
 from spineseg.errors import InputError
 from spineseg.io.films import Film
-from spineseg.methods.film_result import FilmResult
+from spineseg.methods.film_result import AP, FilmResult
 from spineseg.progress import Progress
 
 NAME = "tiny-cobb"
@@ -19,9 +19,10 @@ NAME = "tiny-cobb"
 
 @dataclass(frozen=True)
 class Settings:
-    """Angle that is added to the one that the film says."""
+    """Angle that is added to the one that the film says, and the view that is answered for."""
 
     more_deg: float = 0.0
+    view: str | None = None
 
 
 def picture(angle: int) -> np.ndarray:
@@ -43,6 +44,7 @@ def predict(film: Film, settings: Settings, progress: Progress) -> FilmResult:
         levels=LEVELS,
         corners_px=corners(float(film.array[0, 0]) + settings.more_deg),
         confidence=(0.9,) * 17,
+        view=settings.view or AP,
     )
 
 

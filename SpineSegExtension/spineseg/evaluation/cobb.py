@@ -26,6 +26,7 @@ from ..io.films import Film, read_film
 from ..measure.cobb import challenge_angles
 from ..measure.film import FilmMeasurement
 from ..measure.sagittal import sagittal_angles
+from ..methods.film_checks import _METAL, rod_score
 from ..methods.film_result import AP
 from ..pipeline import method_settings
 from ..progress import Progress
@@ -57,6 +58,10 @@ SUMMARY_COLUMNS = (
     *(f"{name}_mae_answered_deg" for name in _ALL), "corners_px", "corners_heights_percent",
     "seconds",
 )  # fmt: skip
+JUDGED = (
+    "The tables do not say which films show implants: counted are those on which a rod runs along"
+    " the true landmarks."
+)
 _FATAL = (CancelledError, WeightsError, DependencyError)
 
 
@@ -67,9 +72,9 @@ class CobbEvaluation:
     Attributes
     ----------
     notes : list of str
-        Films that failed, or were there already.
+        How implants were told, and films that failed, or were there already.
     summary : list of dict
-        Rows of FILE.summary.csv: all films, and those with and without implants where known.
+        Rows of FILE.summary.csv: all films, and those with and without implants.
     """
 
     notes: list[str]
@@ -125,6 +130,8 @@ def evaluate_cobb(
     print_ = fingerprint(asdict(chosen), row.models)
     file = ResultFile(Path(output), COLUMNS, resume)
     notes = []
+    if any(truth.implants is None for truth in truths if truth.view == AP):
+        notes.append(JUDGED)
     for number, truth in enumerate(truths):
         progress("evaluate", number / len(truths), truth.path.name)
         case = truth.path.name
@@ -163,12 +170,16 @@ def score_film(
         "kind": FAILED,
         "patient": truth.patient,
         "implants": truth.implants,
+        # Also of a film that can't be read: it stays in the figures.
+        **{f"{name}_true_deg": value for name, value in (truth.angles_deg or {}).items()},
     }
     started = time.perf_counter()
     try:
         film = read_film(truth.path)
         true = _true_angles(truth, film)
         row.update({f"{name}_true_deg": value for name, value in true.items()})
+        if truth.implants is None:
+            row["implants"] = _shows_rod(truth, film)
         measured = measure_radiograph(replace(film, view=truth.view), method, progress, settings)
         found = _found_angles(measured.measurement)
         missing = [name for name in true if found.get(name) is None]
@@ -203,6 +214,17 @@ def _true_angles(truth: FilmTruth, film: Film) -> dict[str, float]:
         return dict(truth.angles_deg)
     own = challenge_angles(corners, film.height_px)
     return {"major": own.major_deg, "upper": own.upper_deg, "lower": own.lower_deg}
+
+
+def _shows_rod(truth: FilmTruth, film: Film) -> bool | None:
+    """Whether a rod is seen along the true landmarks of a frontal film; None if they are unknown.
+
+    By the landmarks and not by what a method found, so that all methods have the same groups.
+    """
+    corners = truth.corners_on(film.width_px, film.height_px)
+    if truth.view != AP or not np.isfinite(corners).all():
+        return None
+    return rod_score(film, corners) > _METAL
 
 
 def _found_angles(measured: FilmMeasurement) -> dict[str, Any]:
