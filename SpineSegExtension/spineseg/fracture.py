@@ -19,18 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spineseg.errors import InputError
+from spineseg.fracture_input import require_match
 from spineseg.fracture_networks import NetworkScore, network_scores, networks_here
-from spineseg.labels import LAST_UNSURE, is_vertebra
 from spineseg.manifest import FILE_NAME as MANIFEST
 from spineseg.manifest import InputRecord, RunManifest, machine, now, output_hashes, plain
 from spineseg.measure.bone_density import (
+    CONTRAST,
     CONTRAST_HU,
     BoneDensity,
     aorta_hu,
     density_words,
     measure_density,
 )
+from spineseg.measure.extent import EXTENTS
 from spineseg.measure.fracture_probability import calibration
 from spineseg.measure.genant import Graded, grade_spine
 from spineseg.measure.vertebra_body import PLACES, PLANES, VertebraBody, measure_bodies
@@ -57,10 +58,10 @@ _COLUMNS = (
     "level", "evaluable", "reason", "genant_grade", "type", "probability", "voxel_probability",
     "vae_probability",
     *(f"{place}_mm" for place in PLACES), *(f"{place}_loss_percent" for place in PLACES),
-    "wedge_deg", "upper_concavity_mm", "lower_concavity_mm", "area_mm2", "volume_ml", "hu_mean",
+    "wedge_deg", "upper_concavity_mm", "lower_concavity_mm", "area_mm2", "volume_ml",
+    *(f"{name}_loss_percent" for name in EXTENTS), "hu_mean",
     "hu_p10", "hu_median", "hu_p90", "mimics", "evidence",
 )  # fmt: skip
-_AIR_HU, _AIR = -200.0, 0.2  # no more than this share of what is called bone is that thin
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +125,7 @@ class VertebraFinding:
             "node_mm": [_round(v, 1) for v in body.node_mm or (None, None)],
             "area_mm2": _round(body.area_mm2, 0),
             "volume_ml": _round(body.volume_ml, 2),
+            **{f"{name}_loss_percent": _percent(one.lost.get(name)) for name in EXTENTS},
             "hu": {"p10": _round(density.p10, 1), "median": _round(density.median, 1),
                    "p90": _round(density.p90, 1)},
         }  # fmt: skip
@@ -199,7 +201,7 @@ def find_fractures(
     """
     progress = progress or Progress()
     started = time.perf_counter()
-    _check(scan, segmentation)
+    left_out = require_match(scan, segmentation)
     progress("measure", 0.0, "heights")
     bodies = measure_bodies(segmentation)
     progress("measure", 0.7, "grades")
@@ -217,7 +219,7 @@ def find_fractures(
         probability,
         blood,
         segmentation,
-        warnings=notes_on(findings, blood),
+        warnings=[*left_out, *notes_on(findings, blood)],
         timings={"fractures": round(time.perf_counter() - started, 3)},
         models=tuple(networks_here()) if scores else (),
     )
@@ -264,26 +266,6 @@ def graded_findings(
     return findings, model.patient_probability(spine, pairs)
 
 
-def _check(scan: Volume, segmentation: Volume) -> None:
-    if not segmentation.grid.same_as(scan.grid, 0.05):
-        raise InputError(
-            "The segmentation does not lie on the scan's grid, so it may be of another scan.",
-            "Choose the one that was made from this scan, or resample it onto its grid.",
-        )
-    counts = np.bincount(segmentation.array.ravel().astype(np.uint8), minlength=LAST_UNSURE + 1)
-    if not any(counts[label] for label in range(1, len(counts)) if is_vertebra(label)):
-        raise InputError(
-            "The segmentation holds no vertebra, so there is nothing to grade.",
-            "Check that the scan shows the spine, and that labels are VerSe's (8 = T1 … 24 = L5).",
-        )
-    inside = scan.array[segmentation.array > 0]
-    if float((inside < _AIR_HU).mean()) > _AIR:
-        raise InputError(
-            "The segmentation does not match the CT: much of what it calls bone is air or fat.",
-            "Choose the segmentation of this scan; a mirrored or shifted one gives this, too.",
-        )
-
-
 def notes_on(findings: Sequence[VertebraFinding], blood: float | None) -> list[str]:
     """Return a sentence for everything that makes findings doubtful; `blood` in HU."""
     told = []
@@ -295,14 +277,15 @@ def notes_on(findings: Sequence[VertebraFinding], blood: float | None) -> list[s
             f"Metal or cement in {', '.join(metal)}: its HU mean nothing, and streaks may have"
             " spoilt outlines there and beside."
         )
-    if blood is not None and blood > CONTRAST_HU:
+    contrast = blood is not None and blood > CONTRAST_HU
+    if contrast:
         told.append(
-            f"Contrast in front of the spine ({blood:.0f} HU): vertebrae are about 14 to 18 HU"
-            " brighter than without."
+            f"Contrast in front of the spine ({blood:.0f} HU): vertebrae are about"
+            f" {CONTRAST.least:.0f} to {CONTRAST.most:.0f} HU brighter than without."
         )
     first = next((f for f in findings if f.level == "L1" and f.density.mean is not None), None)
     if first is not None and first.density.mean is not None and not first.graded.grade:
-        words = density_words(first.density.mean)
+        words = density_words(first.density.mean, contrast)
         told += [f"L1 has {words} (Pickhardt et al. 2013)."] if words else []
     lost = [f for f in findings if f.graded.problem and f.level[0] != "C"]
     if lost:
@@ -385,6 +368,10 @@ def _write_table(found: Fractures, path: Path) -> None:
 
 def _round(value: float | None, digits: int) -> float | None:
     return None if value is None else round(float(value), digits)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(100.0 * share, 1)
 
 
 def _named(values: Mapping[str, float] | None, digits: int) -> dict[str, float] | None:

@@ -12,6 +12,7 @@ from spineseg.fracture_look import NOT_ANATOMY, Preview
 from spineseg.fracture_look_pictures import preview_strip
 from spineseg.fracture_pictures import suspect_png
 from spineseg.manifest import RunManifest
+from spineseg.measure.fracture_rules import stated_rules
 from spineseg.measure.vertebra_body import PLACES
 from spineseg.volume import Volume
 
@@ -64,6 +65,7 @@ def write_fracture_report(
         columns=_COLUMNS,
         rows=[_row(f) for f in found.findings],
         note=_NOTE,
+        rules=stated_rules(),
         warnings=found.warnings,
         created=manifest.created,
         version=manifest.version,

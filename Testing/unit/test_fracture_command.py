@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,13 @@ import pytest
 from spineseg.cli import app
 from spineseg.errors import ExitCode, InputError
 from spineseg.fracture import Fractures, find_fractures, save_fractures
+from spineseg.fracture_input import require_match
 from spineseg.fracturejob import FractureJob
 from spineseg.io.images import write_volume
 from spineseg.jobs import job_of
-from spineseg.labels import by_name
+from spineseg.labels import TOTALSEGMENTATOR_TO_VERSE, by_name
 from spineseg.measure.bone_density import METAL_HU, density_words
+from spineseg.measure.fracture_rules import stated_rules
 from spineseg.phantom import Fracture, Phantom, PhantomSettings, generate
 from typer.testing import CliRunner
 
@@ -111,6 +115,20 @@ def test_bad_input_is_named(patient: Phantom) -> None:
         find_fractures(shifted, moved)
 
 
+def test_labels_of_others_are_refused_or_told(patient: Phantom) -> None:
+    array = patient.vertebrae.array
+    table = np.zeros(256, np.uint8)
+    table[list(TOTALSEGMENTATOR_TO_VERSE.values())] = list(TOTALSEGMENTATOR_TO_VERSE)
+    with pytest.raises(InputError, match="TotalSegmentator"):
+        find_fractures(patient.ct, patient.vertebrae.like(table[array]))
+    canal = array.copy()
+    canal[:2, :2, :2] = 61
+    assert require_match(patient.ct, patient.vertebrae.like(canal)) == [
+        "Left out, for no vertebra has that label: 61."
+    ]
+    assert require_match(patient.ct, patient.vertebrae) == []
+
+
 def test_files_hold_what_they_promise(found: Fractures, patient: Phantom, tmp_path: Path) -> None:
     folder = save_fractures(found, patient.ct, tmp_path / "out", title="Patient")
     content = json.loads((folder / "fractures.json").read_text(encoding="utf-8"))
@@ -129,6 +147,7 @@ def test_files_hold_what_they_promise(found: Fractures, patient: Phantom, tmp_pa
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert html.count("data:image/png") == sum(f.suspect for f in found.findings)
     assert "L1: grade 3 (wedge)" in html
+    assert all(rule.source in unescape(html) for rule in stated_rules())
     assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["task"] == "fracture"
     assert not (folder / "segmentation.nii.gz").exists()
 
@@ -163,3 +182,22 @@ def test_thresholds_are_pickhardts() -> None:
     assert "likely" in density_words(90)
     assert "ruled out" in density_words(140)
     assert density_words(180) == ""
+
+
+def test_thresholds_know_of_contrast() -> None:
+    assert "likely" not in density_words(120)
+    assert density_words(120, contrast=True) == (
+        "120 HU with contrast, about 102 to 106 without: osteoporosis is likely"
+        " (at most 110 HU in L1)"
+    )
+    # Between the phases' rises a specific threshold keeps silent, a sensitive one speaks.
+    assert "likely" not in density_words(126, contrast=True)
+    assert "ruled out" in density_words(177, contrast=True)
+    assert density_words(179, contrast=True) == ""
+
+
+def test_every_rule_has_its_source() -> None:
+    rules = stated_rules()
+    assert {r.about for r in rules} >= {"compared with", "grade", "type", "density"}
+    assert len({(r.about, r.name) for r in rules}) == len(rules)
+    assert all(re.search(r"(19|20)\d\d", rule.source) for rule in rules)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from drawnspine import LEVELS, body, spine
+from spineseg.measure.deformity import KINDS, Kind, kind_of
+from spineseg.measure.extent import usual_extent
 from spineseg.measure.genant import (
     BICONCAVE,
     CRUSH,
@@ -48,6 +52,48 @@ def test_fractured_neighbours_are_no_reference() -> None:
     crush = (0.5, 0.5, 0.52)
     found = graded(spine({"T11": crush, "T12": crush, "L2": crush}))
     assert [found[n].grade for n in ("T10", "T11", "T12", "L1", "L2", "L3")] == [0, 3, 3, 0, 3, 0]
+
+
+def test_area_and_volume_are_told_against_neighbours_and_levels() -> None:
+    bodies = spine({"L2": (0.6, 0.8, 1.0)})
+    sizes = {name: usual_extent(name, float(norm_of(name).mean())) for name in LEVELS}
+    bodies = [
+        replace(b, area_mm2=1.2 * sizes[b.name][0], volume_ml=0.5 * sizes[b.name][1])
+        for b in bodies
+    ]
+    at = LEVELS.index("L2")
+    bodies[at] = replace(
+        bodies[at], area_mm2=0.7 * bodies[at].area_mm2, volume_ml=0.8 * bodies[at].volume_ml
+    )
+    found = graded(bodies)
+    assert found["L2"].lost["area"] == pytest.approx(0.3, abs=0.01)
+    assert found["L2"].lost["volume"] == pytest.approx(0.2, abs=0.01)
+    assert "area lost: 30 %, volume lost: 20 % (less than goes with grade 3: 40 % of the area)" in (
+        found["L2"].evidence
+    )
+    assert found["L3"].lost["area"] == pytest.approx(0.0, abs=0.01)
+    assert not any("area" in text for text in found["L3"].evidence)
+    (alone,) = grade_spine([bodies[at]])
+    assert alone.lost == {}
+
+
+def test_thick_slices_lower_all_but_severe_grades() -> None:
+    def seen(step: float, keep: float) -> Graded:
+        bodies = spine({"L2": (keep, keep + 0.1, 1.0)})
+        return graded([replace(b, step_mm=step) for b in bodies])["L2"]
+
+    assert seen(3.0, 0.7).grade == 2
+    assert seen(5.0, 0.7).grade == 1
+    assert seen(5.0, 0.5).grade == 3
+    assert "thick slices" in seen(5.0, 0.5).mimics
+    assert any("slices 5.0 mm apart" in text for text in seen(5.0, 0.7).evidence)
+
+
+def test_any_kind_may_be_left_out_or_joined() -> None:
+    tilted = Kind("tilted", "the back lost most", "this test", lambda front, middle, back: back > 0)
+    assert kind_of((0.3, 0.1, 0.05), (tilted, *KINDS)) == "tilted"
+    assert kind_of((0.1, 0.3, 0.0), KINDS[2:]) == WEDGE
+    assert kind_of((0.1, 0.3, 0.0), ()) == ""
 
 
 def test_small_people_are_not_taken_for_fractured() -> None:

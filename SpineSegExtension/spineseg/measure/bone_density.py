@@ -1,11 +1,9 @@
 """How dense the trabecular bone of a vertebral body is on CT, in HU, and what that suggests.
 
 The centrum is what lies well inside a body's six points: away from the endplates, the walls, and
-the basivertebral vein behind. Thresholds are for unenhanced scans at about 120 kV: at most 110 HU
-in L1 is more than 90 % specific for osteoporosis, at most 160 HU 90 % sensitive (Pickhardt et al.,
-Ann Intern Med 2013;158:588–595). Contrast raises L1 by about 14 HU in the arterial and
-18 HU in the portal venous phase (Pompe et al., Eur Radiol 2015;25:283–289): that is told, not
-corrected. Metal and cement make the figures meaningless: then there are none.
+the basivertebral vein behind. `THRESHOLDS` are for L1 in unenhanced scans at about 120 kV. Contrast
+raises L1 (`CONTRAST`): `density_words` takes that off before it compares, and says so; HU are given
+as measured. Metal and cement make the figures meaningless: then there are none.
 """
 
 from __future__ import annotations
@@ -20,13 +18,60 @@ from spineseg.measure.vertebra_body import VertebraBody
 from spineseg.volume import Volume
 
 __all__ = [
-    "CONTRAST_HU", "OSTEOPOROTIC_HU", "POSSIBLY_HU", "BoneDensity", "aorta_hu", "density_words",
-    "measure_density",
+    "CONTRAST", "CONTRAST_HU", "THRESHOLDS", "BoneDensity", "ContrastRise", "Threshold", "aorta_hu",
+    "density_words", "measure_density",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
-OSTEOPOROTIC_HU, POSSIBLY_HU = 110.0, 160.0
+
+@dataclass(frozen=True)
+class Threshold:
+    """What a mean HU of L1 suggests.
+
+    Attributes
+    ----------
+    name : str
+        For people.
+    at_most : float
+        HU.
+    specific : bool
+        Whether it is to be believed where it applies; else, where it does not.
+    source : str
+    """
+
+    name: str
+    at_most: float
+    specific: bool
+    source: str
+
+
+_PICKHARDT = "Pickhardt et al., Ann Intern Med 2013;158:588–595"
+THRESHOLDS = (
+    Threshold(
+        "osteoporosis is likely", 110.0, True, f"{_PICKHARDT}: more than 90 % specific, 120 kV"
+    ),
+    Threshold(
+        "osteoporosis can't be ruled out", 160.0, False, f"{_PICKHARDT}: 90 % sensitive, 120 kV"
+    ),
+)
+"""The first that applies is told."""
+
+
+@dataclass(frozen=True)
+class ContrastRise:
+    """How much brighter contrast makes L1: the least and the most of the phases, HU."""
+
+    least: float
+    most: float
+    source: str
+
+
+CONTRAST = ContrastRise(
+    14.0, 18.0,
+    "Pompe et al., Eur Radiol 2015;25:283–289: 14 HU in the arterial, 18 HU in the portal venous"
+    " phase",
+)  # fmt: skip
 CONTRAST_HU = 120.0
 """Above this in front of the spine, blood holds contrast: unenhanced, it has 30 to 60 HU."""
 METAL_HU = 1800.0
@@ -151,10 +196,20 @@ def aorta_hu(scan: Volume, bodies: Sequence[VertebraBody]) -> float | None:
     return float(np.median(found)) if found else None
 
 
-def density_words(mean: float) -> str:
-    """Return what a mean HU of L1 suggests, by Pickhardt's thresholds; "" where nothing."""
-    if mean <= OSTEOPOROTIC_HU:
-        return f"{mean:.0f} HU: osteoporosis is likely (at most {OSTEOPOROTIC_HU:.0f} HU in L1)"
-    if mean <= POSSIBLY_HU:
-        return f"{mean:.0f} HU: osteoporosis can't be ruled out (at most {POSSIBLY_HU:.0f} HU)"
+def density_words(mean: float, contrast: bool = False) -> str:
+    """Return what a mean HU of L1 suggests by `THRESHOLDS`; "" where nothing.
+
+    Parameters
+    ----------
+    mean : float
+        HU, as measured.
+    contrast : bool
+        Whether blood holds contrast. The phase is not known: a specific threshold is compared with
+        what is left after the least rise, a sensitive one with what is left after the most.
+    """
+    low, high = (mean - CONTRAST.most, mean - CONTRAST.least) if contrast else (mean, mean)
+    for one in THRESHOLDS:
+        if (high if one.specific else low) <= one.at_most:
+            less = f" with contrast, about {low:.0f} to {high:.0f} without" if contrast else ""
+            return f"{mean:.0f} HU{less}: {one.name} (at most {one.at_most:.0f} HU in L1)"
     return ""

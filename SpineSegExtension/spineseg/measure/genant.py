@@ -12,12 +12,23 @@ all is measured again until the choice of those stays the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spineseg import labels
+from spineseg.measure.deformity import (
+    BICONCAVE,
+    CRUSH,
+    CRUSHED,
+    GRADES,
+    WEDGE,
+    grade_of,
+    kind_of,
+    loss_of,
+)
+from spineseg.measure.extent import EXTENTS, extent_words, extents_of, usual_extent
 from spineseg.measure.vertebra_body import PLACES, VertebraBody
 from spineseg.phantom.morphometry import SIZES
 
@@ -28,12 +39,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-WEDGE, BICONCAVE, CRUSH = "wedge", "biconcave", "crush"
-GRADES = (0.20, 0.25, 0.40)
-"""The least loss of height of grade 1, 2 and 3."""
 ANTERIOR, MIDDLE, POSTERIOR = range(3)
-_SHARED = 0.5  # of the greatest loss, lost behind too: the whole body is crushed
-_CRUSHED = 0.12  # and no less than this
 _AROUND = 2  # neighbours on each side
 _FARTHEST = 4  # levels
 _FOR_SCALE = 4  # vertebrae that the patient's own scale needs
@@ -58,7 +64,8 @@ class Spine:
     at : tuple of int
         Each one's place in the spine, in levels: gaps count.
     heights : (N, 3) float64
-        Front, middle and back heights in the middle plane, mm.
+        Front, middle and back heights in the middle plane, mm; (N, 1) where areas or
+        volumes are compared in the same way.
     norms : (N, 3) float64
         The same of an average adult; of unsure levels, the shape alone.
     known : bool
@@ -116,6 +123,9 @@ class Graded:
         Share of the height lost in front, in the middle and behind; negative where higher.
     by_reference : mapping of str to (3,) float64
         The same by each reference that applies.
+    lost : mapping of str to float
+        Share of the area and of the volume that is lost (`spineseg.measure.extent.EXTENTS`), the
+        median over neighbours and levels; what is not known is left out.
     mimics : tuple of str
         Names of what looks like a fracture here and is none.
     evidence : tuple of str
@@ -128,6 +138,7 @@ class Graded:
     kind: str | None = None
     loss: Floats | None = None
     by_reference: Mapping[str, Floats] = field(default_factory=dict)
+    lost: Mapping[str, float] = field(default_factory=dict)
     mimics: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
 
@@ -139,31 +150,6 @@ def norm_of(name: str) -> Floats | None:
         return None
     front = size.height * _FRONT.get(name, _FRONT_THORACIC if name[0] == "T" else 1.0)
     return np.array([front, _HOLLOW * (front + size.height) / 2, size.height])
-
-
-def grade_of(loss: float) -> int:
-    """Return Genant's grade of a loss of height, a share."""
-    return sum(loss >= least for least in GRADES)
-
-
-def loss_of(loss: Sequence[float] | Floats) -> float:
-    """Return the loss that gives the grade: the greater one of front and middle.
-
-    The back is only lower where those are, too (a crush); where it alone seems lower, a slanting or
-    ragged wall was measured.
-    """
-    return float(max(loss[ANTERIOR], loss[MIDDLE]))
-
-
-def kind_of(loss: Sequence[float] | Floats) -> str:
-    """Return what a loss (front, middle, back) is: a crush, if lost behind too, else the greatest.
-
-    Genant et al. 1993, figure 1.
-    """
-    front, middle, back = loss
-    if back >= max(_CRUSHED, _SHARED * max(front, middle)):
-        return CRUSH
-    return BICONCAVE if middle > front else WEDGE
 
 
 # -- references -----------------------------------------------------------------------------------
@@ -188,14 +174,14 @@ def _neighbours(spine: Spine, n: int) -> Floats:
             shares = spine.heights[near] / spine.norms[near]
             sides.append((np.average(shares, axis=0, weights=weight), len(near)))
     if sum(count for _, count in sides) < 2:
-        return np.full(3, np.nan)
+        return np.full(spine.heights.shape[1], np.nan)
     return np.asarray(np.mean([share for share, _ in sides], axis=0) * spine.norms[n])
 
 
 def _level(spine: Spine, n: int) -> Floats:
     use = [m for m in range(len(spine.names)) if m != n and not spine.out[m]]
     if not spine.known or len(use) < _FOR_SCALE:
-        return np.full(3, np.nan)
+        return np.full(spine.heights.shape[1], np.nan)
     share = (spine.heights[use] / spine.norms[use]).mean(axis=1)
     at = np.asarray(spine.at)[use]
     slope, base = _line(at.astype(float), share)
@@ -272,16 +258,19 @@ def grade_spine(
         if (out == spine.out).all():
             break
         spine = Spine(spine.names, spine.at, spine.heights, spine.norms, spine.known, out)
+    lost = _extents_lost(spine, [bodies[n] for n in use], references)
     for m, n in enumerate(use):
         loss = _median(losses[m], references)
         grade = grade_of(loss_of(loss))
+        extent = extent_words(lost[m], grade) if grade else ""
         graded[n] = Graded(
             bodies[n],
             grade=grade,
             kind=kind_of(loss) if grade else None,
             loss=loss,
             by_reference=losses[m],
-            evidence=tuple(_evidence(loss, losses[m], references)),
+            lost=lost[m],
+            evidence=(*_evidence(loss, losses[m], references), *([extent] if extent else [])),
         )
     return lowered(graded)
 
@@ -328,11 +317,32 @@ def _losses(spine: Spine, n: int, references: Sequence[Reference]) -> dict[str, 
     return found
 
 
+def _extents_lost(
+    spine: Spine, bodies: Sequence[VertebraBody], references: Sequence[Reference]
+) -> list[dict[str, float]]:
+    """Return the shares of area and volume that each lost, by the references but its own back."""
+    values = np.array([extents_of(body) for body in bodies])
+    usual = np.ones(values.shape)
+    if spine.known:
+        means = spine.norms.mean(axis=1)
+        usual = np.array([usual_extent(b.name, m) for b, m in zip(bodies, means, strict=True)])
+    others = [reference for reference in references if not reference.by_back]
+    lost: list[dict[str, float]] = [{} for _ in bodies]
+    for column, name in enumerate(EXTENTS):
+        one = slice(column, column + 1)
+        sizes = replace(spine, heights=values[:, one], norms=usual[:, one])
+        for n, found in enumerate(lost):
+            said = [float(share[0]) for share in _losses(sizes, n, others).values()]
+            if said:
+                found[name] = float(np.median(said))
+    return lost
+
+
 def _median(losses: Mapping[str, Floats], references: Sequence[Reference]) -> Floats:
     """Return the median loss (3,) over the references that have a say; 0 where none has."""
     own = {r.name for r in references if r.by_back}
     others = [loss for name, loss in losses.items() if name not in own]
-    if others and float(np.nanmedian([loss[POSTERIOR] for loss in others])) >= _CRUSHED:
+    if others and float(np.nanmedian([loss[POSTERIOR] for loss in others])) >= CRUSHED:
         stack = np.stack(others)
     else:
         stack = np.stack([*losses.values(), np.full(3, np.nan)])

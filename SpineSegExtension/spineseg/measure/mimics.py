@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spineseg.measure.genant import GRADES, WEDGE, Graded, grade_of, kind_of, loss_of
+from spineseg.measure.deformity import GRADES, WEDGE, grade_of, kind_of, loss_of
+from spineseg.measure.genant import Graded
 
 __all__ = ["MIMICS", "Mimic", "lowered"]
 
@@ -23,6 +24,7 @@ _SORENSEN_DEG, _SORENSEN = 5.0, 3  # wedging, and how many vertebrae in a row ha
 _IRREGULAR_MM = 1.8  # focal depression of an endplate
 _NODE_MM = 2.2
 _WEDGED = 0.08  # lost in front
+_THICK_MM = 4.0  # slices
 _JUNCTION = ("T11", "T12", "T13", "L1")
 
 
@@ -128,6 +130,14 @@ def _degenerative(graded: Sequence[Graded], n: int) -> str:
     return ""
 
 
+def _thick(graded: Sequence[Graded], n: int) -> str:
+    body = graded[n].body
+    if body.step_mm is None or body.step_mm < _THICK_MM or body.heights is None:
+        return ""
+    share = 100 * body.step_mm / float(body.heights.max())
+    return f"slices {body.step_mm:.1f} mm apart, of which one is {share:.0f} % of its height"
+
+
 MIMICS = (
     Mimic("short vertebral height", "Jiang et al., Osteoporos Int 2004;15:887–896 (ABQ)",
           GRADES[1], _short),
@@ -140,6 +150,8 @@ MIMICS = (
     Mimic("degenerative wedging", "Abdel-Hamid Osman et al., Bone 1994;15:437–442: in spinal"
           " osteoarthritis T6–T9 are 13 % lower in front than behind, in controls 8 %",
           0.22, _degenerative),
+    Mimic("thick slices", "this program's own, on CTs with slices of 5 mm (2026): one slice more or"
+          " less in a mask is a sixth of a lumbar height", GRADES[2], _thick),
 )  # fmt: skip
 """The rules, in the order in which they are told; the first that applies lowers the grade."""
 

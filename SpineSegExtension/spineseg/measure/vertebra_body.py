@@ -77,6 +77,8 @@ class VertebraBody:
         Of the body: in the middle plane, and without arch and processes.
     problem : str
         Why there are no points; empty where there are.
+    step_mm : float or None
+        How far apart the label map's voxels are along the body's axis: slices, as a rule.
     """
 
     label: int
@@ -90,6 +92,7 @@ class VertebraBody:
     area_mm2: float | None = None
     volume_ml: float | None = None
     problem: str = ""
+    step_mm: float | None = None
 
     @property
     def heights(self) -> Floats | None:
@@ -206,7 +209,8 @@ def _measured(frame: BodyFrame, field: MaskField, segmentation: Volume) -> Verte
     if placed is None:
         return replace(body, problem=_unfit(frame))
     centre, half = placed
-    body = replace(body, centre=centre, axes=axes, half_mm=half)
+    voxels = np.abs(np.linalg.solve(segmentation.affine[:3, :3], axes[:, 2])).max()
+    body = replace(body, centre=centre, axes=axes, half_mm=half, step_mm=1.0 / float(voxels))
     if not frame.complete and _leaves(segmentation, frame.label, centre, axes, half):
         return replace(body, problem="its body is cut by the edge of the scan")
     planes = [_plane(field, centre, axes, half, x) for x in (-SIDE, 0.0, SIDE)]
