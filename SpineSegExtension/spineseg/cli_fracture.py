@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SHOWN = (
     "patients", "vertebrae", "fractured", "auc", "patient_auc", "exact_percent", "kappa",
     "found_grade_2_percent", "found_grade_3_percent", "false_per_patient",
-    "false_on_mimics_percent", "calibration_error",
+    "false_on_mimics_per_patient", "false_on_mimics_percent", "calibration_error",
 )  # fmt: skip
 _COMPARED = ("auc", "patient_auc", "patient_hull_auc", "recall_percent", "specificity_percent")
 

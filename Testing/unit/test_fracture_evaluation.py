@@ -11,7 +11,9 @@ import pytest
 from drawnspine import body, spine
 from spineseg.cli import app
 from spineseg.errors import ExitCode
+from spineseg.evaluation.fracture_curves import sensitivity_specificity
 from spineseg.evaluation.fracture_fit import fit, logistic_fit
+from spineseg.evaluation.fracture_mimics import CUT, mimic_table
 from spineseg.evaluation.fractures import (
     COLUMNS,
     area_under_curve,
@@ -104,6 +106,11 @@ def test_what_is_not_evaluable_has_no_probability() -> None:
     assert features_of(lone)["by_level"] == features_of(lone)["loss"]
 
 
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def test_a_folder_of_patients_is_evaluated(tmp_path: Path) -> None:
     settings = PhantomSettings(
         spacing_mm=2.5, levels=("T12", "L4"), cobb_deg=5.0,
@@ -115,11 +122,17 @@ def test_a_folder_of_patients_is_evaluated(tmp_path: Path) -> None:
     (line,) = done.summary
     assert line["fractured"] == 1
     assert line["found_grade_3_percent"] == 100.0
-    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
-        rows = {row["level"]: row for row in csv.DictReader(file) if row["kind"] == "vertebra"}
+    rows = {r["level"]: r for r in rows_of(tmp_path / "scores.csv") if r["kind"] == "vertebra"}
     assert rows["L2"]["type_true"] == "crush"
     assert rows["L2"]["grade"] == "3"
-    assert (tmp_path / "scores.reliability.csv").is_file()
+    cut = [row for row in rows_of(tmp_path / "scores.csv") if row["kind"] == CUT]
+    assert cut
+    # Where just a process is cut, the body is measured all the same.
+    assert all(row["grade"] == ("0" if row["evaluable"] == "1" else "") for row in cut)
+    mimics = {row["looks_like"]: row for row in rows_of(tmp_path / "scores.mimics.csv")}
+    assert mimics["cut-off vertebra"]["vertebrae"] == str(len(cut))
+    assert len(rows_of(tmp_path / "scores.reliability.csv")) >= 2
+    assert "<svg" in (tmp_path / "scores.reliability.svg").read_text(encoding="utf-8")
     again = evaluate_fractures(
         tmp_path / "scores.csv", tmp_path / "set", masks=("true",), resume=True
     )
@@ -139,6 +152,43 @@ def test_missed_vertebrae_count_against_the_method() -> None:
     assert line["found_grade_2_percent"] == 0.0
     assert line["evaluable_percent"] == 75.0
     assert line["exact_percent"] == 50.0
+
+
+def row(
+    level: str, mimic: str, grade: int, kind: str = "vertebra", **more: object
+) -> dict[str, str]:
+    known = {**dict.fromkeys(COLUMNS, ""), "case": "a", "kind": kind, "masks": "true",
+             "level": level, "mimic": mimic, "grade_true": 0, "grade": grade,
+             "suspect": int(grade > 0), "evaluable": 1,
+             "probability": 0.3 * grade, "by_rules": 0.3 * grade}  # fmt: skip
+    return {name: str(value) for name, value in {**known, **more}.items()}
+
+
+def test_false_grades_are_counted_by_what_was_mistaken() -> None:
+    rows = [
+        row("T7", "scheuermann", 1), row("T8", "scheuermann", 2), row("T9", "scheuermann", 0),
+        row("T8", "scheuermann", 0, case="b"), row("L1", "short", 1, grade_true=1),
+        row("L2", "", 0), row("L5", CUT, 0, CUT, evaluable=0), row("T3", CUT, 1, CUT, case="b"),
+    ]  # fmt: skip
+    table = {line["looks_like"]: line for line in mimic_table(rows, ("true",))}
+    assert set(table) == {"Scheuermann's disease", "cut-off vertebra", "none of these"}
+    found = table["Scheuermann's disease"]
+    assert (found["patients"], found["vertebrae"]) == (2, 4)
+    assert (found["false_percent"], found["false_moderate_percent"]) == (50.0, 25.0)
+    assert found["false_per_patient"] == 1.0
+    assert table["cut-off vertebra"]["evaluable_percent"] == 50.0
+    assert table["cut-off vertebra"]["false_percent"] == 50.0
+    (line,) = summary(rows)
+    assert line["vertebrae"] == 6
+    assert line["patients_with_mimics"] == 2
+    assert line["false_on_mimics_per_patient"] == 1.0
+
+
+def test_sensitivity_falls_and_specificity_rises_with_the_threshold() -> None:
+    score, ill = np.array([0.1, 0.4, 0.6, 0.9]), np.array([False, True, False, True])
+    told, cleared = sensitivity_specificity(score, ill, np.array([0.0, 0.4, 0.5, 1.0]))
+    assert told.tolist() == [1.0, 1.0, 0.5, 0.0]
+    assert cleared.tolist() == [0.0, 0.5, 0.5, 1.0]
 
 
 def test_the_command_says_what_is_missing(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from ..measure.vertebra_body import VertebraBody, measure_bodies
 from ..progress import Progress
 from ..volume import Volume
 from .fracture_cases import Patient, Scene, find_patients, whole_levels
+from .fracture_curves import curves_path, draw_curves
+from .fracture_mimics import MIMIC_COLUMNS, cut_rows, mimic_table, mimics_path
 from .fracture_networks import (
     TABLE_COLUMNS,
     largest_groups,
@@ -53,15 +55,16 @@ COLUMNS = (
     "grade", "type", "probability", "suspect", "evaluable", "problem", *FEATURES,
     "mimics_named", "by_rules", "networks", "voxel_groups", "error",
 )  # fmt: skip
-"""Of the table. ``kind`` is vertebra, patient (grade_true: the highest) or failed; ``by_rules`` is
-the probability without the networks, ``networks`` has each network's score, ``voxel_groups`` a
-patient's largest group by threshold, both as JSON."""
+"""Of the table. ``kind`` is vertebra, cut (off), patient (grade_true: the highest) or failed;
+``by_rules`` is the probability without the networks, ``networks`` has each network's score,
+``voxel_groups`` a patient's largest group by threshold, both as JSON."""
 SUMMARY_COLUMNS = (
     "method", "settings", "group", "patients", "vertebrae", "fractured", "evaluable_percent", "auc",
     "patient_auc", "exact_percent", "exact_fractured_percent", "type_percent", "kappa",
     "found_grade_1_percent", "found_grade_2_percent", "found_grade_3_percent", "false_per_patient",
-    "false_moderate_per_patient", "false_suspects_per_patient", "mimics",
-    "false_on_mimics_percent", "false_on_others_percent", "brier", "calibration_error",
+    "false_moderate_per_patient", "false_suspects_per_patient", "mimics", "patients_with_mimics",
+    "false_on_mimics_per_patient", "false_on_mimics_percent", "false_on_others_percent", "brier",
+    "calibration_error",
 )  # fmt: skip
 
 
@@ -119,7 +122,8 @@ def evaluate_fractures(
     Parameters
     ----------
     output : Path or str
-        CSV file; FILE.summary.csv and FILE.reliability.csv are written beside it.
+        CSV file; beside it are written FILE.summary.csv, FILE.mimics.csv, FILE.reliability.csv and
+        FILE.reliability.svg.
     folder : Path or str, optional
         With folders that ``spineseg phantom`` wrote, or of VerSe or xVertSeg with its grades.
     progress : Progress, optional
@@ -172,8 +176,11 @@ def evaluate_fractures(
     for line in lines:
         line.update(method=METHOD, settings=print_)
     write_csv(summary_path(Path(output)), SUMMARY_COLUMNS, lines)
-    curves = [{"masks": name, **bin_} for name in masks for bin_ in reliability(kept, name)]
+    bins = {name: reliability(kept, name) for name in masks}
+    curves = [{"masks": name, **bin_} for name, own in bins.items() for bin_ in own]
     write_csv(_reliability_path(Path(output)), ("masks", "from", "to", "n", "said", "true"), curves)
+    draw_curves(kept, bins, curves_path(Path(output)))
+    write_csv(mimics_path(Path(output)), MIMIC_COLUMNS, mimic_table(kept, masks))
     table = network_table(kept, masks) if networks is not None else []
     if table:
         write_csv(table_path(Path(output)), TABLE_COLUMNS, table)
@@ -226,6 +233,7 @@ def patient_rows(
             row["mimics_named"] = ", ".join(one.mimics)
             row["suspect"] = int(bool(one.grade) or sure >= model.least(pair))
         yield row
+    yield from cut_rows(scene, truth, found, masks)
     yield {
         "kind": PATIENT, "masks": masks, "grade_true": highest,
         "probability": model.patient_probability(spine, used), "voxel_groups": groups,
@@ -275,6 +283,7 @@ def _figures(rows: Sequence[Mapping[str, str]], masks: str) -> dict[str, Any]:
     mimic = np.array([bool(row["mimic"]) for row in bones])
     suspect = _numbers(bones, "suspect") > 0
     false = (said >= 1) & ~ill
+    mimicking = {row["case"] for row, is_mimic in zip(bones, mimic & ~ill, strict=True) if is_mimic}
     line: dict[str, Any] = {
         "patients": len(people),
         "vertebrae": len(bones),
@@ -294,6 +303,8 @@ def _figures(rows: Sequence[Mapping[str, str]], masks: str) -> dict[str, Any]:
         "false_moderate_per_patient": float(((said >= 2) & ~ill).sum()) / max(len(people), 1),
         "false_suspects_per_patient": float((suspect & ~ill).sum()) / max(len(people), 1),
         "mimics": int(mimic.sum()),
+        "patients_with_mimics": len(mimicking),
+        "false_on_mimics_per_patient": float(false[mimic].sum()) / max(len(mimicking), 1),
         "false_on_mimics_percent": _percent(false[mimic & ~ill]),
         "false_on_others_percent": _percent(false[~mimic & ~ill]),
         "brier": float(((sure - ill) ** 2).mean()) if len(bones) else None,
