@@ -8,40 +8,48 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 
 import clickworker
+import fracturecases
 import numpy as np
 import pytest
 import slicer
 import tinytranslate
-from panelcases import Steps, TranslateCase, bodiesAlone, updated
+from FractureDetectLib import Points
+from panelcases import FractureCase, FractureSteps, Steps, TranslateCase, bodiesAlone, updated
 from spineseg import labels
+from spineseg.errors import InputError
 from spineseg.measure.spine_angles import measure_spine
 from spineseg.result import Vertebra
 from SpineSegMRML import guide, segments, stale, volumes
 from SpineSegMRML.cobbjobs import SpineFound
+from SpineSegMRML.fracturejobs import FracturesFound
 from SpineSegMRML.jobs import JobOutcome, TranslationOutcome
 from SpineSegMRML.layers import fingerprint, masks
 
 ACTIONS = 16
 FIRST = int(os.environ.get("SPINESEG_FIRST_SEQUENCE", "0"))
 COUNT = int(os.environ.get("SPINESEG_SEQUENCES", "20"))
-HOME, SEGMENT, TRANSLATE, COBB = MODULES = (
+HOME, SEGMENT, TRANSLATE, COBB, FRACTURE = MODULES = (
     "SpineSegExtension",
     "VertebraSegment",
     "CycleGANTranslate",
     "CobbAngle",
+    "FractureDetect",
 )
-DURING = ["cancel", "cancel", "edit", "edit", "deleteNode", "closeScene", "visit", "reload"]
+DURING = ["cancel", "cancel", "edit", "edit", "movePoint", "deleteNode", "closeScene", "visit",
+          "reload"]  # fmt: skip
 ALWAYS = [
-    *["addScan", "run", "run", "run", "run", "run", "edit", "edit", "edit", "edit", "edit"],
-    *["edit", "edit", "rename", "refresh", "refresh", "visit", "visit", "press", "press"],
-    *["export", "home", "undo", "cancel", "save", "save", "load", "reload"],
-    *["deleteNode", "closeScene"],
+    *["addScan", "run", "run", "run", "run", "run", "movePoint", "movePoint", "movePoint"],
+    *["edit", "edit", "edit", "edit", "edit", "edit", "edit", "rename", "refresh", "refresh"],
+    *["visit", "visit", "press", "press", "export", "home", "undo", "cancel", "save", "save"],
+    *["load", "reload", "deleteNode", "closeScene"],
 ]
 # What a user presses without knowing: not what asks for files or leaves the panel.
 PRESSED = ("applyButton", "undoButton", "redoButton", "updateButton", "refreshButton",
-           "savePairButton", "thresholdButton", "asFoundButton", "exportButton")  # fmt: skip
+           "savePairButton", "thresholdButton", "asFoundButton", "exportButton", "mapButton",
+           "previewButton")  # fmt: skip
 
 
 def segmented(volume):
@@ -73,6 +81,18 @@ def translated(volume):
     )
 
 
+def searched(volume, given):
+    """Answer a search with what is known of a digital patient's vertebrae of the same levels."""
+    found = segmented(volume).labelVolume if given is None else given
+    known, present = fracturecases.measured(), np.unique(found.array)
+    rows = [row for row in zip(known.bodies, known.densities) if row[0].label in present]
+    if not rows:
+        raise InputError("The segmentation holds no vertebra.", "Segment the CT.")
+    bodies, densities = zip(*rows)
+    state = replace(known, bodies=bodies, densities=densities)
+    return FracturesFound(state, found if given is None else None, 2.0)
+
+
 class Session:
     """Does what a user may do, and remembers every edit until the user gives it up.
 
@@ -82,6 +102,8 @@ class Session:
         Node and segment → fingerprint of its voxels, and its name.
     renamed : set of (str, str)
         Those that the user has named.
+    points : dict of (str, int) to (int, array)
+        Node and label → which of a vertebra's six points was moved last, and where to (RAS mm).
     """
 
     def __init__(self, openPanel, scene, app, folder, seed):
@@ -92,6 +114,8 @@ class Session:
         self.done = []
         self.edits = {}
         self.renamed = set()
+        self.points = {}
+        self.givenUp = None  # the node whose points the search under way replaces
         self.saved = None
         self.visit(HOME)
         self.run()
@@ -110,6 +134,11 @@ class Session:
         elif panel.__class__.__name__.startswith(COBB):
             steps._answer = lambda volume: SpineFound(measure_spine(volume))
             panel.logic.spines._runner = steps
+        elif panel.__class__.__name__.startswith(FRACTURE):
+            steps = FractureSteps(None, self.meanwhile)
+            steps._answer = lambda volume: searched(volume, steps.segmentation)
+            panel.logic._runner = steps
+            FractureCase.stayHere(panel)
         return panel
 
     def segmentation(self):
@@ -159,21 +188,28 @@ class Session:
         return volumes.addVolumeNode(self.scene, clickworker.scan(), "ct")
 
     def run(self):
-        places = (SEGMENT, SEGMENT, COBB, TRANSLATE) if self.segmentation() else (SEGMENT,)
-        self.visit(self.random.choice(places))
+        places = (SEGMENT, SEGMENT, COBB, TRANSLATE, FRACTURE, FRACTURE)
+        self.visit(self.random.choice(places if self.segmentation() else (SEGMENT,)))
         panel = self.panel()
         parameters = panel._parameterNode
         if self.module == COBB:
             parameters.source = type(parameters.source)("segmentation")
             parameters.segmentation = self.segmentation()
+        elif self.module == FRACTURE and self.random.random() < 0.8:
+            parameters.segmentation = self.segmentation()
+            parameters.inputVolume = self.sourceOf(parameters.segmentation)
         else:
             self.chooseScan(panel)
         panel.ui.applyButton.click()
+        self.givenUp = None
 
     def keeps(self, text):
         """Answer whether corrections are kept; they are given up in one of five cases."""
         keep = self.random.random() < 0.8
-        if not keep:
+        if not keep and text.startswith(FractureCase.question):
+            self.givenUp = slicer.util.getModuleWidget(FRACTURE)._parameterNode.segmentation
+            self.forgetPoints(self.givenUp.GetID())
+        elif not keep:
             chosen = slicer.util.getModuleWidget(SEGMENT)._parameterNode.segmentation.GetID()
             self.edits = {key: value for key, value in self.edits.items() if key[0] != chosen}
         return keep
@@ -213,6 +249,26 @@ class Session:
         image = segments._imageOf(array.astype(np.uint8), mask.low, node, source)
         slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, node, segmentId)
         self.remember(node, segmentId)
+
+    def movePoint(self):
+        """Move one of a vertebra's six points."""
+        kind = "vtkMRMLSegmentationNode"
+        count = self.scene.GetNumberOfNodesByClass(kind)
+        nodes = [self.scene.GetNthNodeByClass(index, kind) for index in range(count)]
+        nodes = [n for n in nodes if n is not self.givenUp and Points.listsOf(n)]
+        if not nodes:
+            return
+        node = self.random.choice(nodes)
+        lists = Points.listsOf(node)
+        label = self.random.choice(list(lists))
+        place = self.random.randrange(lists[label].GetNumberOfControlPoints())
+        to = np.array(lists[label].GetNthControlPointPositionWorld(place))
+        to += [self.random.uniform(-3, 3) for _ in range(3)]
+        lists[label].SetNthControlPointPositionWorld(place, *to)
+        self.points[node.GetID(), label] = (place, to)
+
+    def forgetPoints(self, nodeId):
+        self.points = {key: value for key, value in self.points.items() if key[0] != nodeId}
 
     def rename(self):
         node = self.segmentation()
@@ -263,7 +319,11 @@ class Session:
         ui.exportButton.click()
 
     def press(self):
-        self.random.choice([w for n, w in vars(self.panel().ui).items() if n in PRESSED]).click()
+        buttons = {n: w for n, w in vars(self.panel().ui).items() if n in PRESSED}
+        name = self.random.choice(list(buttons))
+        if self.module == FRACTURE and name in ("undoButton", "asFoundButton"):
+            self.points = {}  # the user wants points back where they were
+        buttons[name].click()
 
     def deleteNode(self):
         nodes = [self.scene.GetNthNode(i) for i in range(self.scene.GetNumberOfNodes())]
@@ -277,27 +337,28 @@ class Session:
             # Without its scan a segmentation's voxels can't be compared here.
             lost = {key for key in self.edits if key[0] == gone or self.sourceIs(key[0], node)}
             self.edits = {k: v for k, v in self.edits.items() if k not in lost}
+            self.forgetPoints(gone)
             self.scene.RemoveNode(node)
 
     def sourceIs(self, nodeId, scan):
         return self.sourceOf(self.scene.GetNodeByID(nodeId)) is scan
 
     def closeScene(self):
-        self.edits, self.renamed = {}, set()
+        self.edits, self.renamed, self.points = {}, set(), {}
         self.scene.Clear(False)
 
     def save(self):
         file = self.folder / f"{len(self.done)}.mrb"
         assert self.scene.WriteToMRB(str(file), None)
-        self.saved = (file, dict(self.edits), set(self.renamed))
+        self.saved = (file, dict(self.edits), set(self.renamed), dict(self.points))
 
     def load(self):
         if self.saved is None:
             return
-        file, edits, renamed = self.saved
+        file, edits, renamed, points = self.saved
         self.scene.Clear(False)
         assert self.scene.ReadFromMRB(str(file), True, None)
-        self.edits, self.renamed = dict(edits), set(renamed)
+        self.edits, self.renamed, self.points = dict(edits), set(renamed), dict(points)
 
     def reload(self):
         slicer.util.reloadScriptedModule(self.module)
@@ -314,6 +375,20 @@ class Session:
             assert found[0] == expected[0], f"strokes on {expected[1]} are lost"
             if (nodeId, segmentId) in self.renamed:
                 assert found[1] == expected[1], f"the name {expected[1]} is lost"
+        for (nodeId, label), (place, expected) in self.points.items():
+            node = self.scene.GetNodeByID(nodeId)
+            assert node is not None, "the segmentation with a moved point is gone"
+            there, name = Points.listsOf(node), labels.display_name(label)
+            if label not in there and name not in self.namesIn(node):
+                continue  # searched again after it was renamed or removed
+            assert label in there, f"the points of {name} are gone"
+            found = there[label].GetNthControlPointPositionWorld(place)
+            assert np.allclose(found, expected, atol=0.01), f"a point of {name} is back"
+
+    @staticmethod
+    def namesIn(node):
+        ids = node.GetSegmentation().GetSegmentIDs()
+        return [segments.nameIn(node, segmentId) for segmentId in ids]
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
