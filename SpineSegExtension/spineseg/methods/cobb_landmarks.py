@@ -44,6 +44,7 @@ _REACH = 0.12  # of a width: probability farther off than this from a corner spe
 # 0.81 and all more than 0.5; upside down at most 0.79, halves of films 0.67, of another view 0.33.
 _RIGHT = 0.78  # from here on a film is taken as it lies
 _BETTER = 0.1  # by which another way of lying must be more likely to be preferred
+_SURE = 0.85  # more than a wrong way ever had: no other need be tried
 _NOTHING = 0.35  # less than this and no spine is seen at all
 # Chosen on rendered lateral films, and on the frontal ones kept aside, where 1 to 3 do alike.
 _NOISE_DEG = {AP: 2.0, LATERAL: 6.0}
@@ -248,11 +249,13 @@ def _sight(picture: Picture, views: Sequence[str], settings: Settings, progress:
         return best
     least = max(best.found.score + _BETTER, _RIGHT)
     for sight in lying:
-        for turn in film_checks.turns(sight.view == LATERAL):
+        for turn in film_checks.turns(sight.view == LATERAL, picture):
             progress("film", 0.3, "trying the film turned")
             other = find(sight.network, turn.apply(picture), mirror=False)
             if other.score >= max(least, best.found.score):
                 best = Sight(sight.view, sight.network, turn, other)
+            if best.found.score >= max(least, _SURE):
+                return best
     return best
 
 
