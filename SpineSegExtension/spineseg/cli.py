@@ -153,6 +153,12 @@ def phantom_command(
         list[str] | None,
         typer.Option(help="LEVEL[:wedge|biconcave|crush[:LOSS]], as L1:wedge:0.4; repeatable."),
     ] = None,
+    mimic: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="LEVEL[:short|wedging|scheuermann|schmorl[:AMOUNT]], as T8:schmorl:4; repeatable."
+        ),
+    ] = None,
     lesion: Annotated[
         list[str] | None,
         typer.Option(help="LEVEL[:lytic|blastic|mixed[:RADIUS]], as T12:lytic:8; repeatable."),
@@ -171,7 +177,7 @@ def phantom_command(
     """Make a digital patient: a CT, and on demand an MR or a film, with known answers."""
     with work(debug) as progress:
         from spineseg.phantom import write_phantom
-        from spineseg.phantom.settings import Fracture, Lesion, PhantomSettings
+        from spineseg.phantom.settings import Fracture, Lesion, Mimic, PhantomSettings
 
         settings = PhantomSettings(
             spacing_mm=spacing,
@@ -181,6 +187,7 @@ def phantom_command(
             kyphosis_deg=kyphosis,
             lordosis_deg=lordosis,
             fractures=tuple(Fracture(*at_level(text)) for text in fracture or ()),
+            mimics=tuple(Mimic(*at_level(text)) for text in mimic or ()),
             lesions=tuple(Lesion(*at_level(text)) for text in lesion or ()),
             metal=tuple(level_name(text) for text in metal or ()),
             t13=t13,

@@ -20,7 +20,7 @@ import tinyspine
 from spineseg import __version__, cli, cli_common, registry
 from spineseg.errors import ExitCode, InputError
 from spineseg.io.images import write_volume
-from spineseg.phantom.settings import Fracture, Lesion, PhantomSettings
+from spineseg.phantom.settings import Fracture, Lesion, Mimic, PhantomSettings
 from spineseg.progress import Progress
 from spineseg.volume import Volume
 from typer.testing import CliRunner, Result
@@ -292,7 +292,8 @@ def test_phantom_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     result = run(
         "phantom", "-o", tmp_path, "--seed", 4, "--cobb", 30, "--levels", "t10-L5",
         "--spacing", 1.5, "--slice", 3, "--fracture", "L1:wedge:0.4", "--fracture", "T12",
-        "--lesion", "L2:blastic", "--metal", "L4", "--l6", "--mr", "t2", "--film", "ap",
+        "--mimic", "T11:schmorl:4", "--lesion", "L2:blastic", "--metal", "L4", "--l6",
+        "--mr", "t2", "--film", "ap",
     )  # fmt: skip
     assert result.exit_code == ExitCode.OK, result.output
     assert result.stdout.splitlines()[-1] == str(tmp_path)
@@ -302,7 +303,8 @@ def test_phantom_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             PhantomSettings(
                 spacing_mm=1.5, slice_mm=3.0, levels=("T10", "L5"), cobb_deg=30.0, l6=True,
                 fractures=(Fracture("L1", "wedge", 0.4), Fracture("T12")),
-                lesions=(Lesion("L2", "blastic"),), metal=("L4",),
+                mimics=(Mimic("T11", "schmorl", 4.0),), lesions=(Lesion("L2", "blastic"),),
+                metal=("L4",),
             ),
             4,
             "t2",
