@@ -249,10 +249,14 @@ def test_places_without_a_peak_are_unsure_and_no_spine_is_said(
     found = predict(film, Settings(view="ap"), Progress())
     assert found.confidence[5] < 0.05
     assert any("T6" in text and "Unsure" in text for text in found.warnings)
-    other, _ = drawn_film(8, bend=0.0)
-    blank = Film(np.full_like(other.array, 90) + (np.arange(320) % 7).astype(np.uint8))
+    blank = Film(np.full_like(film.array, 90) + (np.arange(320) % 7).astype(np.uint8))
     with pytest.raises(InputError, match="No spine is seen"):
         predict(blank, Settings(view="ap"), Progress())
+    # Faint places all over the film, as on a photograph: refused, unless that is not wanted.
+    network.heat, network.places = 0.2 * network.heat, network.places.flip(1)
+    with pytest.raises(InputError, match="No spine is seen"):
+        predict(film, Settings(view="ap"), Progress())
+    assert "Not one below" in predict(film, Settings(view="ap", nothing=0), Progress()).warnings[-1]
 
 
 def test_levels_come_from_the_header(films: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ MODELS = tuple(MODEL_OF.values())
 _RIGHT = 0.4  # from here on a film is taken as it lies
 _BETTER = 0.05  # by which another way of lying must be better to be preferred
 _STRANGE = 0.3  # less than this and it hardly looks like a spine
+_SCATTERED = 3  # pairs that are not one below the other: what is found besides is no spine
 _NEAR = 2.0  # standard deviations of a Gaussian within which its peak speaks for a place
 
 
@@ -54,7 +55,7 @@ class Settings:
     correct : bool
         Whether the places are corrected; else they are the U-Net's own (the paper's comparison).
     nothing : float
-        Mean confidence below which a film has no spine.
+        Mean confidence below which a film has no spine; 0 refuses none.
     """
 
     device: str | None = None
@@ -144,7 +145,8 @@ def predict(film: Film, settings: Settings, progress: Progress) -> FilmLevels:
         (_upright(str(view), picture, settings, progress) for view in views),
         key=lambda found: found.score,
     )
-    if best.score < settings.nothing:
+    scattered = best.score < _STRANGE and len(_out_of_order(best)) >= _SCATTERED
+    if best.score < settings.nothing or (scattered and settings.nothing > 0):
         raise InputError(
             f"No spine is seen on {film.name}.",
             "Use an AP, PA or lateral film of the whole spine, upright.",
@@ -241,8 +243,12 @@ def _warnings(found: Found, levels: tuple[str, ...]) -> tuple[str, ...]:
     doubtful = [n for n, c in zip(levels, found.confidence, strict=True) if c < DOUBTFUL]
     if doubtful:
         said.append(f"Unsure where these are: {', '.join(doubtful)}. Check them.")
-    step = np.diff(found.centres[:, 1])
-    wrong = [f"{levels[n]} and {levels[n + 1]}" for n in np.flatnonzero(step <= 0)]
+    wrong = [f"{levels[n]} and {levels[n + 1]}" for n in _out_of_order(found)]
     if wrong:
         said.append(f"Not one below the other: {', '.join(wrong)}. Check the levels.")
     return tuple(said)
+
+
+def _out_of_order(found: Found) -> NDArray[np.intp]:
+    """Return the levels whose next one does not lie below them."""
+    return np.flatnonzero(np.diff(found.centres[:, 1]) <= 0)
