@@ -5,8 +5,9 @@ with ensembles of cascaded neural networks" (challenge's proceedings, p. 88–94
 segments the spine; the second sees only what the first put out and segments the centreline. It is
 cut at 0.25, freed of small parts and smoothed, and its tangents at 19 points give the angles. One
 thing is added, for no line knows how its vertebrae are wedged: the first network also says how the
-spine tilts at each place, and a third of that is believed. docs/cobb-centreline.md has what that
-gains, and what else is different.
+spine tilts at each place, and a third of that is believed. Four such pairs, each
+trained without one fold of patients, answer together. docs/cobb-centreline.md has what that gains,
+and what else is different.
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ class Settings(system.Settings):
     Attributes
     ----------
     average : str
-        "maps": the angles are read off the mean of the members' maps; "angles": each member's
-        are read, and their mean is taken. The paper does both.
+        "angles": each member's are read, and their mean is taken; "maps": they are read off the
+        mean of the members' maps. The paper does both.
     """
 
-    average: str = "maps"
+    average: str = "angles"
 
     def __post_init__(self) -> None:
         if self.average not in ("maps", "angles"):
