@@ -349,7 +349,7 @@ def _write_models(
                 title = f"{one.name} ({one.label})"
             scene.append(SceneMesh(title, one.color, points * signs, triangles))
         else:
-            write_mesh(mesh, folder / name, settings.space, one.name)
+            write_mesh(mesh, folder / name, settings.space, one.name, one.color)
     if scene:
         progress("models", 0.95, names[0])
         write_scene(scene, folder / names[0], settings.space)

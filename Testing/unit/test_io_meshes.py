@@ -180,7 +180,7 @@ def read_back(path):
 def test_files_state_their_space_and_hold_the_same_surface(tmp_path, suffix, space):
     mesh = vertebra_mesh(vertebra(), L1)
     path = tmp_path / f"Wirbel ä.{suffix}"
-    write_mesh(mesh, path, space, "L1")
+    write_mesh(mesh, path, space, "L1", (12, 130, 255))
     points, triangles, comment = read_back(path)
     assert f"SPACE={space} UNIT=mm L1" in comment
     ours, our_triangles = mesh_arrays(mesh)
@@ -210,6 +210,22 @@ def test_slicer_reads_the_space_from_the_file(tmp_path):
             bounds = np.zeros(6)
             node.GetMesh().GetBounds(bounds)
             np.testing.assert_allclose(bounds, mesh.GetBounds(), atol=0.01)
+
+
+def test_obj_and_ply_name_and_colour_their_object(tmp_path):
+    mesh, color = vertebra_mesh(vertebra(), L1), (12, 130, 255)
+    for suffix in ("obj", "ply"):
+        write_mesh(mesh, tmp_path / f"it.{suffix}", "LPS", "unsure 1", color)
+        theirs = trimesh.load(tmp_path / f"it.{suffix}", process=False)
+        assert (theirs.visual.vertex_colors[:, :3] == color).all()
+        write_mesh(mesh, tmp_path / f"grey.{suffix}", "LPS")
+        assert trimesh.load(tmp_path / f"grey.{suffix}").visual.kind is None
+    assert "\no unsure_1\n" in (tmp_path / "it.obj").read_text()
+    assert b"comment SPACE=LPS UNIT=mm unsure 1\n" in (tmp_path / "it.ply").read_bytes()
+    reader = vtk.vtkPLYReader()
+    reader.SetFileName(str(tmp_path / "it.ply"))
+    reader.Update()
+    assert reader.GetOutput().GetPointData().GetScalars().GetTuple(0) == color
 
 
 def spine():

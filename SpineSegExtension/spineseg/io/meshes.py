@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from spineseg import labels as table
 from spineseg.errors import InputError
-from spineseg.io.mesh_files import ENCODERS
+from spineseg.io.mesh_files import ENCODERS, Words
 from spineseg.progress import Progress
 from spineseg.volume import Volume
 
@@ -242,7 +242,13 @@ def mesh_checks(mesh: vtkPolyData) -> dict[str, Any]:
     }
 
 
-def write_mesh(mesh: vtkPolyData, path: Path | str, space: str = "LPS", comment: str = "") -> None:
+def write_mesh(
+    mesh: vtkPolyData,
+    path: Path | str,
+    space: str = "LPS",
+    name: str = "",
+    color: tuple[int, int, int] | None = None,
+) -> None:
     """Write a mesh as STL (binary), OBJ or PLY (binary), told by the name.
 
     Parameters
@@ -254,8 +260,10 @@ def write_mesh(mesh: vtkPolyData, path: Path | str, space: str = "LPS", comment:
     space : {"LPS", "RAS"}
         Coordinates in the file. The file's header or first comment says ``SPACE=…`` in Slicer's
         way, and ``UNIT=mm``; Slicer's own files are LPS.
-    comment : str
-        A further word for the header: the structure's name.
+    name : str
+        The structure's, for the header; in OBJ the object is called so, too.
+    color : tuple of int, optional
+        RGB, 0–255, of each vertex; STL has none.
 
     Raises
     ------
@@ -273,8 +281,11 @@ def write_mesh(mesh: vtkPolyData, path: Path | str, space: str = "LPS", comment:
     if space not in SPACES:
         raise InputError(f"The space {space} is unknown.", "Use LPS or RAS.")
     # Line ends would end the comment, and the headers are ASCII.
-    words = " ".join(f"SPACE={space} UNIT=mm {comment}".split())
-    words = words.encode("ascii", "replace").decode()
+    comment, name = (
+        " ".join(text.split()).encode("ascii", "replace").decode()
+        for text in (f"SPACE={space} UNIT=mm {name}", name)
+    )
+    words = Words(comment, name.replace(" ", "_"), color)
     points, triangles = mesh_arrays(mesh)
     if space == "LPS":  # half a turn about the body's axis, so triangles still face outward
         points = points * (-1.0, -1.0, 1.0)
@@ -342,7 +353,8 @@ def write_models(
             name = table.display_name(label)
             progress("models", index / len(chosen), name)
             mesh = _surface(label_volume, label, boxes[label], smoothing)
-            write_mesh(mesh, part / f"{model_name(label)}.{fmt}", space, name)
+            color = table.color_of(label)
+            write_mesh(mesh, part / f"{model_name(label)}.{fmt}", space, name, color)
     progress("models", 1.0, f"{len(chosen)} models written")
     return [Path(folder) / f"{model_name(label)}.{fmt}" for label in chosen]
 
