@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from spineseg.errors import InputError
 from spineseg.labels import FIRST_UNSURE, OTHER_BONE, by_name, is_vertebra
-from spineseg.measure.cobb_clinical import CobbCurve
+from spineseg.measure.cobb_clinical import CobbCurve, find_curves
 from spineseg.measure.endplates import fit_bodies
 from spineseg.measure.spine_angles import (
     SpineAngles,
@@ -66,10 +66,10 @@ def test_the_coronal_and_the_3d_angle_are_those_of_the_patient(spine, measured) 
     chain, _ = spine
     true = cobb_angle(chain)
     assert true["degrees"] > 35
-    assert measured.coronal.angle_deg == pytest.approx(true["degrees"], abs=3.0)
+    assert measured.coronal.angle_deg == pytest.approx(true["degrees"], abs=2.0)
     ends = true["upper_end_vertebra"], true["lower_end_vertebra"]
     largest = max(abs(between(chain, *ends, plane)) for plane in range(-90, 90))
-    assert measured.maximum.angle_deg == pytest.approx(largest, abs=3.0)
+    assert measured.maximum.angle_deg == pytest.approx(largest, abs=2.0)
 
 
 def test_the_3d_range_holds_the_angle_and_tells_of_ends_that_are_tilted_alike() -> None:
@@ -83,6 +83,26 @@ def test_the_3d_range_holds_the_angle_and_tells_of_ends_that_are_tilted_alike() 
     assert least <= own <= greatest
     assert greatest == pytest.approx(max(own, other), abs=0.01)
     assert greatest - least > 2.0
+
+
+def test_the_3d_range_mostly_holds_the_angle_of_small_curves_seen_with_noise() -> None:
+    rng = np.random.default_rng(5)
+    held = []
+    for seed in range(40):
+        settings = PhantomSettings(cobb_deg=float(rng.uniform(10, 20)))
+        chain = build_chain(settings, np.random.default_rng([seed, 1]))
+        bodies = chain.bodies[chain.index("T1") : chain.index("L5") + 1]
+        true = tuple(np.array([b.endplate(up)[1] for b in bodies]) for up in (True, False))
+        seen = tuple(normals + rng.normal(0, np.radians(0.5), normals.shape) for normals in true)
+        places = np.array([b.centre for b in bodies])[:, [0, 2]] * (1.0, -1.0)
+        own, ours = (
+            max(find_curves(tilt_deg(u, 0), tilt_deg(v, 0), places, 0.0), key=lambda c: c.angle_deg)
+            for u, v in (true, seen)
+        )
+        angle = maximum_curvature(true[0][own.upper_end], true[1][own.lower_end]).angle_deg
+        least, greatest = _range_3d(ours, *seen)
+        held.append(least - 2.0 <= angle <= greatest + 2.0)
+    assert np.mean(held) > 0.85
 
 
 def test_the_curve_bulges_to_the_side_where_its_apex_lies(spine, measured) -> None:
@@ -162,7 +182,8 @@ def test_unsure_levels_are_measured_without_kyphosis(spine, measured) -> None:
         unsure[array == label] = FIRST_UNSURE + n
     unsure[0, 0, 0] = OTHER_BONE
     found = measure_spine(spine[1].like(unsure))
-    assert found.coronal.angle_deg == pytest.approx(measured.coronal.angle_deg, abs=0.01)
+    # Not the same: how a vertebra is usually wedged is known of its level alone.
+    assert found.coronal.angle_deg == pytest.approx(measured.coronal.angle_deg, abs=0.5)
     assert found.kyphosis_deg is None
     assert any("unsure" in text for text in found.warnings)
     assert found.levels[0] == "unsure 1"

@@ -227,8 +227,9 @@ def tilt_deg(normals: Floats, plane_deg: float) -> Floats:
 
 def maximum_curvature(upper: Floats, lower: Floats) -> MaximumCurvature:
     """Return the largest angle between two normals (3,), RAS, projected to a vertical plane."""
-    both = np.stack([upper, lower])
-    turns = np.array([np.diff(tilt_deg(both, plane))[0] for plane in _PLANES_DEG])
+    planes = np.radians(_PLANES_DEG)
+    along = np.stack([np.cos(planes), np.sin(planes), np.zeros_like(planes)])
+    turns = np.degrees(np.arctan2(lower @ along, lower[2]) - np.arctan2(upper @ along, upper[2]))
     best = int(np.abs(turns).argmax())
     plane = float(_PLANES_DEG[best])
     angle = np.radians(plane)

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineseg.measure.endplates import BodyFrame
+from spineseg.measure.genant import norm_of
+from spineseg.phantom.morphometry import SIZES
 
-__all__ = ["normals", "steadied"]
+__all__ = ["normals", "steadied", "usual_half_wedge"]
 
 Floats = NDArray[np.float64]
 
@@ -19,8 +21,9 @@ _PLATES_DEG = 0.6  # from the mean of its endplates
 _MIRROR_DEG = 1.5  # sideways, from its plane of symmetry
 _LINE_DEG = 2.0  # from the line to its neighbours' middles
 _FAR = 2.0  # standard deviations; a slipped vertebra is on no line
-# A half wedge (half the angle between both endplates) up to about this is mostly bumps.
-_WEDGE_DEG = 1.0
+# A half wedge (half the angle between both endplates) that is up to about this away from the usual
+# one of its level is mostly bumps: sideways, where vertebrae are usually even, and forwards.
+_WEDGE_DEG = (1.0, 1.5)
 
 
 def steadied(frames: Sequence[BodyFrame]) -> list[BodyFrame]:
@@ -29,8 +32,8 @@ def steadied(frames: Sequence[BodyFrame]) -> list[BodyFrame]:
     Three things say which way a vertebra points: the mean of its endplates; its plane of symmetry,
     which contains its axis and whose lever, the processes, is long; and the line to its neighbours'
     middles, on which both point on average. They are joined by least squares, where a neighbour
-    that has slipped counts less. The angle between its two endplates is kept where it is large, and
-    shrunk where it is not more than what bumps make of parallel ones.
+    that has slipped counts less. The angle between its two endplates is kept where it is far from
+    what is usual at its level, and drawn to that where bumps make as much of a difference.
 
     Parameters
     ----------
@@ -100,14 +103,15 @@ def _line(
 
 
 def _turned(frame: BodyFrame, axis: Floats, half: Floats) -> BodyFrame:
-    """Return a vertebra with this axis, and its half wedge shrunk."""
+    """Return a vertebra with this axis, and its half wedge drawn to the usual one."""
     right = frame.axes[:, 0] if frame.axes is not None else np.array([1.0, 0.0, 0.0])
     right = _unit(right - float(right @ axis) * axis)
     front = np.cross(axis, right)
     wedge = np.zeros(3)
-    for side in (right, front):
-        size = float(half @ side)
-        wedge += side * size**3 / (size**2 + np.radians(_WEDGE_DEG) ** 2)
+    usual = (0.0, usual_half_wedge(frame.name))
+    for side, mean, bump in zip((right, front), usual, np.radians(_WEDGE_DEG), strict=True):
+        away = float(half @ side) - mean
+        wedge += side * (mean + away**3 / (away**2 + bump**2))
     assert frame.upper is not None
     assert frame.lower is not None
     return replace(
@@ -116,6 +120,18 @@ def _turned(frame: BodyFrame, axis: Floats, half: Floats) -> BodyFrame:
         lower=replace(frame.lower, normal=_unit(axis - wedge)),
         axes=None if frame.axes is None else np.stack([right, front, axis], axis=1),
     )
+
+
+def usual_half_wedge(name: str) -> float:
+    """Return half the usual angle between a level's endplates, radians, positive if low in front.
+
+    Of the heights that fractures are graded by (`spineseg.measure.genant`); 0 where the level is
+    unsure.
+    """
+    heights = norm_of(name)
+    if heights is None:
+        return 0.0
+    return float(np.arctan2((heights[-1] - heights[0]) / 2, SIZES[name].depth))
 
 
 def _unit(vectors: Floats) -> Floats:
