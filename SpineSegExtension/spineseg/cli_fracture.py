@@ -86,7 +86,10 @@ def evaluate_fracture_command(
     ] = None,
     phantoms: Annotated[int, typer.Option(min=0, help="Digital patients to draw instead.")] = 0,
     masks: Annotated[
-        str, typer.Option(help="true: as drawn; disturbed: with faults as networks make them.")
+        str,
+        typer.Option(
+            help="true: as drawn; disturbed: with faults; segmented: by the default method, slow."
+        ),
     ] = "true,disturbed",
     networks: Annotated[
         bool, typer.Option(help="Also ask the networks, if there are weights: FILE.networks.csv.")

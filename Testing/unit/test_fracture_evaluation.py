@@ -13,6 +13,7 @@ from spineseg.cli import app
 from spineseg.errors import ExitCode
 from spineseg.evaluation.fracture_curves import sensitivity_specificity
 from spineseg.evaluation.fracture_fit import fit, logistic_fit
+from spineseg.evaluation.fracture_masks import SEGMENTED
 from spineseg.evaluation.fracture_mimics import CUT, mimic_table
 from spineseg.evaluation.fractures import (
     COLUMNS,
@@ -22,10 +23,13 @@ from spineseg.evaluation.fractures import (
     reliability,
     summary,
 )
+from spineseg.io.images import read_volume
+from spineseg.labels import FIRST_UNSURE
 from spineseg.measure.fracture_probability import FEATURES, calibration, features_of
 from spineseg.measure.genant import grade_spine
 from spineseg.measure.vertebra_body import VertebraBody
 from spineseg.phantom import Fracture, PhantomSettings, write_phantom
+from spineseg.result import SegmentationResult
 from typer.testing import CliRunner
 
 runner = CliRunner()
@@ -138,6 +142,29 @@ def test_a_folder_of_patients_is_evaluated(tmp_path: Path) -> None:
     )
     assert again.notes == ["one was there already."]
     assert again.summary[0]["auc"] == line["auc"]
+
+
+def test_a_methods_own_masks_are_matched_with_the_true_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = PhantomSettings(
+        spacing_mm=2.5, levels=("T12", "L4"), cobb_deg=5.0, degeneration=0.1, torso=False,
+        fractures=(Fracture("L2", "crush", 0.5),), margin_mm=(35.0, 55.0, 14.0),
+    )  # fmt: skip
+    write_phantom(tmp_path / "set" / "one", settings, 700_011)
+    truth = read_volume(tmp_path / "set" / "one" / "vertebrae.nii.gz").astype(np.uint8)
+    first = int(truth.array[truth.array > 0].min())
+    unsure = np.where(truth.array > 0, truth.array - first + FIRST_UNSURE, 0).astype(np.uint8)
+    made = SegmentationResult(truth.like(unsure), [])
+    monkeypatch.setattr("spineseg.pipeline.segment", lambda *args, **more: made)
+    done = evaluate_fractures(tmp_path / "own.csv", tmp_path / "set", masks=(SEGMENTED,))
+    (line,) = done.summary
+    assert line["group"] == "segmented masks"
+    assert line["found_grade_3_percent"] == 100.0
+    heights = rows_of(tmp_path / "own.heights.csv")
+    assert "L2" in {row["level"] for row in heights}
+    assert all(row["anterior_mm"] == row["anterior_true_mm"] for row in heights)
+    assert "within 1.5 mm" in done.notes[-1]
 
 
 def test_missed_vertebrae_count_against_the_method() -> None:

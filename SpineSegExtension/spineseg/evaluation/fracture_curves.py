@@ -87,7 +87,10 @@ def draw_curves(
     )
     if bins:
         left.legend(frameon=False)
-    with atomic_path(path) as part, rc_context({"svg.hashsalt": "spineseg"}):
+    with (
+        atomic_path(path) as part,
+        rc_context({"svg.hashsalt": "spineseg", "svg.fonttype": "none"}),
+    ):
         figure.savefig(part, format="svg", metadata={"Date": None})
 
 
@@ -101,6 +104,6 @@ def _points(rows: Sequence[Mapping[str, str]]) -> list[tuple[float, str]]:
     return [(model.operating_point, "operating point")] if bones else []
 
 
-def curves_path(path: Path) -> Path:
-    """Return where the picture is written beside a table."""
-    return path.with_name(f"{path.name.removesuffix('.csv')}.reliability.svg")
+def curves_path(path: Path, ending: str) -> Path:
+    """Return where the curves are written beside a table: as figures (csv), or drawn (svg)."""
+    return path.with_name(f"{path.name.removesuffix('.csv')}.reliability.{ending}")

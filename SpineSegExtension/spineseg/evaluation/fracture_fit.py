@@ -31,8 +31,9 @@ from ..measure.fracture_probability import (
     logit_of,
     patient_features,
 )
+from .fracture_masks import MASKS
 from .fracture_scenes import FIRST_SEED
-from .fractures import COLUMNS, MASKS, Networks, evaluate_fractures
+from .fractures import COLUMNS, Networks, evaluate_fractures
 from .resultfile import ResultFile
 
 __all__ = ["fit", "logistic_fit"]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import CancelledError, InputError, SpineSegError
 from ..fracture_networks import VAE, VOXELS, networks_here
-from ..labels import by_verse
+from ..labels import by_name
 from ..measure.fracture_probability import FEATURES, calibration, features_of
 from ..measure.genant import grade_spine
 from ..measure.vertebra_body import VertebraBody, measure_bodies
@@ -27,8 +27,19 @@ from ..progress import Progress
 from ..volume import Volume
 from .fracture_cases import Patient, Scene, find_patients, whole_levels
 from .fracture_curves import curves_path, draw_curves
+from .fracture_masks import (
+    ALL_MASKS,
+    MASKS,
+    SEGMENTED,
+    height_rows,
+    heights_file,
+    heights_words,
+    masks_of,
+    matched,
+)
 from .fracture_mimics import MIMIC_COLUMNS, cut_rows, mimic_table, mimics_path
 from .fracture_networks import (
+    NOISY,
     TABLE_COLUMNS,
     largest_groups,
     network_table,
@@ -36,7 +47,7 @@ from .fracture_networks import (
     table_path,
     true_centres,
 )
-from .fracture_scenes import HELD_OUT, disturbed
+from .fracture_scenes import HELD_OUT
 from .resultfile import FAILED, ResultFile, fingerprint, summary_path, write_csv
 
 __all__ = [
@@ -47,8 +58,6 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 METHOD = "rules"
-MASKS = ("true", "disturbed")
-"""What is measured: the masks that were drawn, and those with faults as networks make them."""
 PATIENT = "patient"
 COLUMNS = (
     "case", "kind", "method", "settings", "masks", "level", "mimic", "grade_true", "type_true",
@@ -134,7 +143,7 @@ def evaluate_fractures(
     numbers : sequence of int
         Which of the row that begins with `seed`, instead of the first ``phantoms``.
     masks : sequence of str
-        Of `MASKS`.
+        Of `ALL_MASKS`.
     networks : Networks, optional
         Ask these networks, too, and write FILE.networks.csv; then CTs are rendered.
     resume : bool
@@ -147,16 +156,20 @@ def evaluate_fractures(
         folder.
     """
     progress = progress or Progress()
-    unknown = set(masks) - set(MASKS)
+    unknown = set(masks) - set(ALL_MASKS)
     if unknown:
-        raise InputError(f"There are no {unknown.pop()} masks.", f"Choose of: {', '.join(MASKS)}.")
+        raise InputError(
+            f"There are no {unknown.pop()} masks.", f"Choose of: {', '.join(ALL_MASKS)}."
+        )
     asked: dict[str, Any] = {"masks": list(masks), **calibration().made}
     if networks is not None:
         asked["networks"] = [networks_here(f) for f in (networks.models, *networks.others.values())]
     print_ = fingerprint(asked, ())
     file = ResultFile(Path(output), COLUMNS, resume)
     notes = []
-    cases = find_patients(folder, numbers or range(phantoms), seed, networks is not None)
+    scans = networks is not None or SEGMENTED in masks
+    cases = find_patients(folder, numbers or range(phantoms), seed, scans)
+    heights = heights_file(Path(output), resume)
     for number, (scene, read) in enumerate(cases):
         progress("evaluate", number / len(cases), scene.name)
         if file.done(scene.name, METHOD, print_):
@@ -164,45 +177,69 @@ def evaluate_fractures(
             continue
         try:
             truth = read()
-            rows = [r for name in masks for r in patient_rows(scene, truth, name, networks)]
+            rows, tall = _measured(scene, truth, masks, networks)
         except CancelledError:
             raise
         except SpineSegError as error:
             notes.append(f"{scene.name} failed: {error}")
-            rows = [{"kind": FAILED, "error": str(error)}]
+            rows, tall = [{"kind": FAILED, "error": str(error)}], []
         file.put(scene.name, METHOD, print_, rows)
+        if tall:
+            heights.put(scene.name, METHOD, print_, tall)
+    words = heights_words([r for r in heights.rows if r["settings"] == print_])
     kept = [r for r in file.rows if r["method"] == METHOD and r["settings"] == print_]
+    lines, table = _write_tables(Path(output), kept, masks, networks is not None)
+    progress("evaluate", 1.0)
+    return FractureEvaluation([*notes, *([words] if words else [])], lines, table)
+
+
+def _measured(
+    scene: Scene, patient: Patient, masks: Sequence[str], networks: Networks | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return a patient's rows, and those of its heights on segmented masks."""
+    rows: list[dict[str, Any]] = []
+    tall: list[dict[str, Any]] = []
+    for name in masks:
+        labels = masks_of(scene, patient, name)
+        rows += patient_rows(scene, patient, name, labels, networks)
+        if name == SEGMENTED:
+            tall += height_rows(patient.labels, labels)
+    return rows, tall
+
+
+def _write_tables(
+    output: Path, kept: Sequence[Mapping[str, str]], masks: Sequence[str], networks: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Write what stands beside the table of vertebrae; return the summary and the networks'."""
     lines = summary(kept)
     for line in lines:
-        line.update(method=METHOD, settings=print_)
-    write_csv(summary_path(Path(output)), SUMMARY_COLUMNS, lines)
+        line.update(method=METHOD, settings=kept[0]["settings"])
+    write_csv(summary_path(output), SUMMARY_COLUMNS, lines)
     bins = {name: reliability(kept, name) for name in masks}
     curves = [{"masks": name, **bin_} for name, own in bins.items() for bin_ in own]
-    write_csv(_reliability_path(Path(output)), ("masks", "from", "to", "n", "said", "true"), curves)
-    draw_curves(kept, bins, curves_path(Path(output)))
-    write_csv(mimics_path(Path(output)), MIMIC_COLUMNS, mimic_table(kept, masks))
-    table = network_table(kept, masks) if networks is not None else []
+    write_csv(curves_path(output, "csv"), ("masks", "from", "to", "n", "said", "true"), curves)
+    draw_curves(kept, bins, curves_path(output, "svg"))
+    write_csv(mimics_path(output), MIMIC_COLUMNS, mimic_table(kept, masks))
+    table = network_table(kept, masks) if networks else []
     if table:
-        write_csv(table_path(Path(output)), TABLE_COLUMNS, table)
-    progress("evaluate", 1.0)
-    return FractureEvaluation(notes, lines, table)
-
-
-def _reliability_path(path: Path) -> Path:
-    return path.with_name(f"{path.name.removesuffix('.csv')}.reliability.csv")
+        write_csv(table_path(output), TABLE_COLUMNS, table)
+    return lines, table
 
 
 def patient_rows(
-    scene: Scene, patient: Patient, masks: str, networks: Networks | None = None
+    scene: Scene, patient: Patient, masks: str, labels: Volume, networks: Networks | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Grade a patient and yield its rows: one for each whole vertebra in view, and its own."""
-    truth = labels = patient.labels
-    if masks == "disturbed":
-        labels = disturbed(truth, np.random.default_rng([scene.seed, 42]))
+    """Grade a patient and yield its rows: one for each whole vertebra in view, and its own.
+
+    ``labels`` are its masks of the kind ``masks``, from `masks_of`.
+    """
+    truth = patient.labels
+    at = matched(truth, labels)
     bodies = measure_bodies(labels)
     scores, groups = _asked(scene, patient, labels, bodies, networks, masks == MASKS[0])
     spine = grade_spine(bodies)
-    found = {one.body.name: one for one in spine}
+    by_label = {one.body.label: one for one in spine}
+    found = {level: by_label[label] for level, label in at.items() if label in by_label}
     model = calibration()
     used: dict[int, tuple[float | None, float | None] | None] = {}
     if networks is not None and model.takes(networks_here(networks.models)):
@@ -219,7 +256,12 @@ def patient_rows(
             "kind": "vertebra", "masks": masks, "level": level, "mimic": scene.mimic(level),
             "grade_true": grade, "type_true": kind, "evaluable": 0,
         }  # fmt: skip
-        own = {name: round(s[n], 5) for name, s in scores.items() for n in s if _name(n) == level}
+        own = {
+            name: round(known[n], 5)
+            for name, known in scores.items()
+            # What was asked at true centroids goes by true labels.
+            if (n := by_name(level).verse if name == NOISY else at.get(level)) in known
+        }
         row["networks"] = json.dumps(own) if own else ""
         one = found.get(level)
         if one is None or one.loss is None:
@@ -260,16 +302,12 @@ def _asked(
     return scores, json.dumps(largest_groups(patient.scan, list(centres.values()), models))
 
 
-def _name(label: int) -> str:
-    return by_verse(label).name
-
-
 # -- figures --------------------------------------------------------------------------------------
 
 
 def summary(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """Return the figures for each kind of mask, from table rows."""
-    names = [name for name in MASKS if any(row["masks"] == name for row in rows)]
+    names = [name for name in ALL_MASKS if any(row["masks"] == name for row in rows)]
     return [{"group": f"{name} masks", **_figures(rows, name)} for name in names]
 
 
