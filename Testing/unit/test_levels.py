@@ -160,6 +160,27 @@ def test_missing_ribs_tell_nothing_when_no_rib_is_found() -> None:
     assert name_levels(evidence).levels == names
 
 
+@pytest.mark.parametrize("upper", ["C3", "T4", "L2"])
+def test_two_seen_as_one_are_weighed(upper: str) -> None:
+    evidence = spine(USUAL)
+    n = USUAL.index(upper)
+    middle = (evidence[n].centroid + evidence[n + 1].centroid) / 2
+    block = replace(evidence[n], centroid=middle, double=0.3)
+    result = name_levels([*evidence[:n], block, *evidence[n + 2 :]])
+    assert result.levels == [*USUAL[:n], None, *USUAL[n + 2 :]]
+    assert result.double[n] > 0.9
+    texts = [spell(names) for names, _ in result.alternatives[:2]]
+    assert set(texts) == {f"C1–L5 without {USUAL[n]}", f"C1–L5 without {USUAL[n + 1]}"}
+
+
+def test_a_large_vertebra_at_its_place_is_one() -> None:
+    evidence = spine(USUAL)
+    evidence[10] = replace(evidence[10], double=0.2)
+    result = name_levels(evidence)
+    assert result.levels == USUAL
+    assert result.double[10] < 0.01
+
+
 def test_nothing_and_too_much() -> None:
     assert name_levels([]).levels == []
     one = spine(["L3"], "")[0]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from spineseg.methods.classes import FineClass
+from spineseg.methods.doubts import two_in_one
 from spineseg.methods.instances import Instance
 from spineseg.methods.levels import Evidence
 from spineseg.methods.mending import mend_slips
@@ -116,8 +119,6 @@ def test_an_arch_between_two_bodies_goes_to_its_own() -> None:
 
 
 def test_what_the_field_cuts_is_left_alone() -> None:
-    from dataclasses import replace
-
     instances, found, kinds = column([USUAL, USUAL, USUAL, USUAL, (58.0, 46.0, 24.0)])
     found[-1] = replace(found[-1], touches_inferior=True)
     assert len(mend_slips(instances, found, kinds)[1]) == 5
@@ -130,3 +131,44 @@ def test_the_user_reads_what_was_mended() -> None:
     vertebrae, warnings = name_found(kept, evidence)
     assert len(vertebrae) == 6
     assert any("unsure 3 and unsure 4 were seen as one" in text for text in warnings)
+
+
+def test_arches_that_a_block_keeps_apart_are_parted_with_it() -> None:
+    usual = [USUAL] * 4
+    instances, found, kinds = column([*usual, (58.0, 20.0, 24.0), *usual])
+    array, seen = instances.array.copy(), kinds.array.copy()
+    block = np.argwhere((array == 5) & (seen == FineClass.BODY))
+    low, high = block[:, 0].min(), block[:, 0].max() + 1
+    array[(array == 5) & (seen == FineClass.POSTERIOR)] = 0
+    seen[(array == 0) & (seen == FineClass.POSTERIOR)] = 0
+    array[array > 5] += 1
+    for number, rows in ((5, slice(high - 12, high - 2)), (6, slice(low + 2, low + 12))):
+        array[rows, 4:16, 8:16] = number
+        seen[rows, 4:16, 8:16] = FineClass.POSTERIOR
+    apart, classes = instances.like(array), kinds.like(seen)
+    parts = [describe(apart, classes, n + 1) for n in range(10)]
+    assert not parts[5].has_body
+    kept = mend_slips(apart, parts, classes)[1]
+    assert [one.slip for one in kept] == [*[""] * 4, "parted", "parted", *[""] * 4]
+    arches = [one.n_voxels - one.body_voxels for one in kept]
+    assert arches[4] == pytest.approx(arches[5], rel=0.3)
+
+
+def test_the_user_reads_what_may_be_miscounted() -> None:
+    found = column([USUAL] * 4)[1]
+    evidence = [Evidence(one.centroid) for one in found]
+    assert not any("not found" in text for text in name_found(found, evidence)[1])
+    evidence[3] = replace(evidence[3], beyond=0.9)
+    evidence[2] = replace(evidence[2], double=0.4)
+    warnings = name_found(found, evidence)[1]
+    assert any("below unsure 4 was taken for the sacrum" in text for text in warnings)
+    assert any("unsure 3 is as large as two vertebrae" in text for text in warnings)
+
+
+def test_a_large_vertebra_may_be_two() -> None:
+    parts = [USUAL, USUAL, USUAL, (37.0, 26.0, 24.0), USUAL, USUAL]
+    instances, found, kinds = column(parts)
+    assert [one.slip for one in mend_slips(instances, found, kinds)[1]] == [""] * 6
+    chances = two_in_one(instances, found, kinds)
+    assert chances[3] > 0.02
+    assert max(chances[:3] + chances[4:]) < 0.001

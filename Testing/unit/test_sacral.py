@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from spineseg.methods.atlas import one_atlas
 from spineseg.methods.classes import CoarseClass, FineClass
+from spineseg.methods.doubts import left_out
 from spineseg.methods.instances import Instance
 from spineseg.methods.sacral import sacral_share, without_sacral, without_scraps
 from spineseg.volume import Volume
@@ -118,3 +119,35 @@ def test_a_neck_of_two_upper_vertebrae_stays() -> None:
     assert one_atlas(instances, found, regions.like(lower))[1] == found
     instances, found, regions = neck(80, 100, 100)
     assert one_atlas(instances, found, regions)[1] == found
+
+
+def test_an_atlas_that_the_field_cuts_may_be_small() -> None:
+    instances, found, regions = neck(20, 100, 100)
+    cut = [replace(found[0], touches_superior=True), *found[1:]]
+    assert one_atlas(instances, cut, regions)[1] == cut
+    # Seen in two parts, it lies nearer to what is below than the next ones to each other.
+    places = [0.0, -9.0, -18.0, -38.0]
+    parts = [
+        replace(one, centroid=np.array([0.0, 0, z])) for one, z in zip(cut, places, strict=True)
+    ]
+    assert len(one_atlas(instances, parts, regions)[1]) == 3
+
+
+def test_a_body_that_was_taken_for_the_sacrum_is_noticed() -> None:
+    instances, found, regions = scene(CoarseClass.SACRUM)
+    body = instances.like(np.where(instances.array > 0, FineClass.BODY, 0).astype(np.uint8))
+    centers = [
+        instances.ijk_to_ras(np.argwhere(instances.array == n)[:, ::-1]).mean(axis=0)
+        for n in (1, 2, 3)
+    ]
+    count = int((instances.array == 1).sum())
+    found = [
+        replace(one, centroid=center, body_voxels=count)
+        for one, center in zip(found, centers, strict=True)
+    ]
+    kept, rest = without_sacral(instances, found, regions, body)
+    above, below = left_out(kept, rest, body)
+    assert above == 0.0
+    assert below == 1.0
+    assert left_out(instances, found, body) == (0.0, 0.0)
+    assert left_out(instances, [], body) == (0.0, 0.0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from spineseg.methods.classes import CoarseClass
 from spineseg.methods.instances import Instance
-from spineseg.methods.mending import join
+from spineseg.methods.mending import apart, join
 from spineseg.methods.sacral import MOST_SAMPLES, coarse_counts
 from spineseg.methods.spine_region import VERTEBRAL
 from spineseg.volume import Volume
@@ -47,8 +47,14 @@ def one_atlas(
         return instances, found
     first, second, third = found[:3]
     sizes = first.n_voxels, second.n_voxels
-    near = _apart(first, second) < _NEAR * _apart(second, third)
-    if not near and min(sizes) > _SMALL * max(sizes):
+    near = apart(first, second) < _NEAR * apart(second, third)
+    whole = min(sizes) > _SMALL * max(sizes)
+    if first.touches_superior:
+        # An atlas that the field of view cuts is small by itself: only distances can tell.
+        beside = min(apart(first, second), apart(second, third))
+        near = beside < _NEAR * apart(third, found[3])
+        whole = not near
+    if not near and whole:
         return instances, found
     array = np.array(instances.array)
     if near or sizes[0] > sizes[1]:
@@ -65,7 +71,3 @@ def _share(instances: Volume, number: int, regions: Volume) -> float:
     counts = coarse_counts(instances, kji[:: max(1, len(kji) // MOST_SAMPLES)], regions)
     vertebral = int(counts[list(VERTEBRAL)].sum())
     return int(counts[CoarseClass.UPPER_CERVICAL]) / vertebral if vertebral else 0.0
-
-
-def _apart(upper: Instance, lower: Instance) -> float:
-    return float(np.linalg.norm(lower.centroid - upper.centroid))

@@ -39,6 +39,9 @@ _SURE_ALONE = 0.9
 
 _OVERLOOKED = 0.01  # chance that the next vertebra was not found
 _CENTER_SD = 0.05  # of the log spacing, from our own centres' errors, beside the patients'
+_CUT_SD = 0.3  # of the log spacing, beside a vertebra that the field of view cuts
+_BLOCK_SD = 0.1  # of the log spacing, beside two vertebrae that were seen as one
+_LEAST_DOUBLE = 0.001  # less is not weighed
 _TAIL = 4.0  # degrees of freedom of Student's t: fractures and cut bodies are no outliers
 _SIZES = np.linspace(-0.32, 0.24, 8)  # log of a patient's size, small adults and children too
 _SACRUM_MM = (22.0, 7.0)  # last lumbar body's centre to the sacrum: mean and SD
@@ -67,6 +70,11 @@ class Evidence:
         False where only an arch was found.
     complete : bool
         Whether it lies wholly in the field of view.
+    double : float
+        0–1: chance, from its size alone, that it is two vertebrae that were seen as one.
+    beyond : float
+        Volume of a body that was not counted above the first or below the last vertebra, over its
+        own body's.
     """
 
     centroid: Floats
@@ -75,6 +83,8 @@ class Evidence:
     sacrum_mm: float | None = None
     has_body: bool = True
     complete: bool = True
+    double: float = 0.0
+    beyond: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,8 @@ class LevelResult:
         For each vertebra the probability of its level in the best naming.
     overlooked : list of int
         Indices of the vertebrae below which at least one was not found.
+    double : dict of int to float
+        Indices of the vertebrae that may be two, and how likely that is by all evidence.
     warnings : list of str
         Sentences for the user.
     """
@@ -102,6 +114,7 @@ class LevelResult:
     alternatives: list[tuple[list[str], float]] = field(default_factory=list)
     each: list[float] = field(default_factory=list)
     overlooked: list[int] = field(default_factory=list)
+    double: dict[int, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -122,9 +135,13 @@ def name_levels(evidence: Sequence[Evidence], sure: float = SURE) -> LevelResult
     if not evidence:
         return LevelResult([], 0.0)
     weights: dict[tuple[str, ...], list[float]] = {}
+    blocks: dict[tuple[int, tuple[str, ...]], list[float]] = {}
     for column in columns():
         for names, weight in _weigh(column, evidence):
             weights.setdefault(names, []).append(weight)
+        for number, names, weight in _weigh_blocks(column, evidence):
+            weights.setdefault(names, []).append(weight)
+            blocks.setdefault((number, names), []).append(weight)
     if not weights:
         why = f"{len(evidence)} vertebrae were found, more than a spine has; none is named."
         return LevelResult([None] * len(evidence), 0.0, warnings=[why])
@@ -138,12 +155,17 @@ def name_levels(evidence: Sequence[Evidence], sure: float = SURE) -> LevelResult
         float(sum(p for names, p in zip(namings, chance, strict=True) if names[n] == name))
         for n, name in enumerate(best)
     ]
+    chance_of = dict(zip(namings, chance.tolist(), strict=True))
+    double: dict[int, float] = {}
+    for (number, names), some in blocks.items():
+        share = np.exp(np.logaddexp.reduce(some) - np.logaddexp.reduce(weights[names]))
+        double[number] = double.get(number, 0.0) + chance_of[names] * float(share)
     confidence = float(chance[order[0]])
     if confidence < sure:
         sure_ones = [p >= _SURE_ALONE for p in each]
         levels = [name if own else None for name, own in zip(best, sure_ones, strict=True)]
         said = unsure(alternatives, _missing(evidence), [name for name in levels if name])
-        return LevelResult(levels, confidence, alternatives, each, [], [said])
+        return LevelResult(levels, confidence, alternatives, each, [], double, [said])
     overlooked = skips(best)
     warnings = remarks(best, overlooked, alternatives)
     if best[-1] == "L4" and evidence[-1].sacrum_mm is not None:
@@ -151,7 +173,7 @@ def name_levels(evidence: Sequence[Evidence], sure: float = SURE) -> LevelResult
             "Only four lumbar vertebrae lie above the sacrum: L5 was not found, or has grown into"
             " it (sacralised)."
         )
-    return LevelResult(list(best), confidence, alternatives, each, overlooked, warnings)
+    return LevelResult(list(best), confidence, alternatives, each, overlooked, double, warnings)
 
 
 def _weigh(column: Column, evidence: Sequence[Evidence]) -> list[tuple[tuple[str, ...], float]]:
@@ -162,8 +184,7 @@ def _weigh(column: Column, evidence: Sequence[Evidence]) -> list[tuple[tuple[str
     seen = _seen(column, evidence)
     apart = _apart(column, evidence)
     rows = np.arange(n)
-    sizes = -0.5 * (_SIZES / (SIZE_SD + 0.02)) ** 2
-    sizes -= _log_sum(sizes[None])[0]
+    sizes = _size_prior()
     result = []
     for steps in _step_patterns(evidence):
         way = np.concatenate([[0], np.cumsum(steps)]).astype(int)
@@ -183,6 +204,47 @@ def _weigh(column: Column, evidence: Sequence[Evidence]) -> list[tuple[tuple[str
             for row, w in zip(place, weight, strict=True)
         ]
     return result
+
+
+def _weigh_blocks(
+    column: Column, evidence: Sequence[Evidence]
+) -> list[tuple[int, tuple[str, ...], float]]:
+    """Log weight of each way in which one vertebra, by its index, is two that were seen as one."""
+    n, m = len(evidence), len(column.names)
+    large = [number for number, one in enumerate(evidence) if one.double >= _LEAST_DOUBLE]
+    if n + 1 > m or n < 2 or not large:
+        return []
+    pairs = [spacing(a, b) for a, b in zip(column.names[:-1], column.names[1:], strict=True)]
+    along = np.concatenate([[0.0], np.cumsum([pair[0] for pair in pairs])])
+    spread = np.array([pair[1] for pair in pairs])
+    seen, gaps = _seen(column, evidence), np.log(_gaps(evidence))
+    whole = np.array([one.complete for one in evidence])
+    blur = np.where(whole[:-1] & whole[1:], 0.0, _CUT_SD)
+    result = []
+    for number, start in product(large, range(m - n)):
+        upper = start + np.arange(n) + (np.arange(n) > number)
+        lower = upper + (np.arange(n) == number)
+        mm = np.diff((along[upper] + along[lower]) / 2)
+        # Where in a block its centre lies goes by which of its vertebrae is the larger.
+        own = np.isin(np.arange(n - 1), (number - 1, number))
+        rough = np.where(own, _BLOCK_SD, 0.0)
+        sd = np.sqrt(spread[upper[:-1]] ** 2 + _CENTER_SD**2 + blur**2 + rough**2)[:, None]
+        off = (gaps[:, None] - np.log(mm)[:, None] - _SIZES[None]) / sd
+        fit = (-(_TAIL + 1) / 2 * np.log1p(off**2 / _TAIL) - np.log(sd)).sum(axis=0)
+        halves = np.logaddexp(seen[number, upper[number]], seen[number, lower[number]])
+        weight = column.prior - np.log(m) + seen[np.arange(n), upper].sum()
+        weight += halves - seen[number, upper[number]] - 2 * np.log(2)
+        weight += _log_sum((fit + _size_prior())[None])[0]
+        weight += np.log(evidence[number].double / (1 - evidence[number].double))
+        for way in (upper, lower):
+            result.append((number, tuple(column.names[p] for p in way), float(weight)))
+    return result
+
+
+def _size_prior() -> Floats:
+    """Log chance of each of the patients' sizes."""
+    sizes = -0.5 * (_SIZES / (SIZE_SD + 0.02)) ** 2
+    return np.asarray(sizes - _log_sum(sizes[None])[0])
 
 
 def _log_sum(rows: Floats) -> Floats:
@@ -220,7 +282,7 @@ def _apart(column: Column, evidence: Sequence[Evidence]) -> Floats:
     single = [spacing(a, b) for a, b in zip(column.names[:-1], column.names[1:], strict=True)]
     gaps = np.log(_gaps(evidence))
     whole = np.array([one.complete for one in evidence])
-    blur = np.where(whole[:-1] & whole[1:], 0.0, 0.3)
+    blur = np.where(whole[:-1] & whole[1:], 0.0, _CUT_SD)
     result = np.full((_STEPS, len(gaps), m, len(_SIZES)), -np.inf)
     for step in range(1, _STEPS + 1):
         for upper in range(m - step):

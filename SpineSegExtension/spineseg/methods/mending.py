@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,13 @@ from spineseg.methods.classes import FineClass
 from spineseg.methods.instances import Instance
 from spineseg.volume import Volume
 
-__all__ = ["join", "mend_slips"]
+__all__ = ["Size", "apart", "join", "mend_slips", "sizes_of", "usual_size"]
 
 Floats = NDArray[np.float64]
 Box = tuple[slice, ...]
 
 _NEIGHBOURS = 2  # on each side, whose sizes are compared
+_NEAR = 4  # vertebrae on each side, whose distances are compared
 # Shares of a usual neighbour. A block is at least so tall, and has at least so much body and arch:
 _BLOCK = (1.55, 1.45, 1.3)
 # Two halves together are at most so tall, and have at most so much body and arch:
@@ -35,18 +37,20 @@ _AXIS = 2.0  # the axis with its dens is as much taller than the vertebra below 
 _TAIL = 0.25  # of a vertebra: arches hang lower than bodies
 _DENS_GAP = 0.6  # of the usual distance between centres
 _DENS_ARCH = 0.35  # of a usual arch
+# A block of which only the bodies are one: so tall, and so far from its neighbours' bodies.
+_LONG = (1.4, 1.22)
 _ROOM = 1.5  # of the usual distance between centres: less has no room for one more vertebra
 
 
 @dataclass(frozen=True)
-class _Size:
+class Size:
     """Height of a body along the spine, mm; volumes of body and arch, voxels."""
 
     height: float
     body: float
     arch: float
 
-    def of(self, usual: _Size) -> tuple[float, float, float]:
+    def of(self, usual: Size) -> tuple[float, float, float]:
         """As shares of a usual one."""
         return (
             self.height / max(usual.height, 1.0),
@@ -77,28 +81,29 @@ def mend_slips(
     if len(found) < 3:
         return instances, found
     array = np.array(instances.array)
-    _join_arches(array, found)
-    sizes = _sizes(array, found, classes)
+    _join_arches(array, found, classes)
+    sizes = sizes_of(array, found, classes)
     if _is_dens(found, sizes):
         join(array, 1, found)
         found[1] = replace(found[1], slip="")
-        sizes = _sizes(array, found, classes)
+        sizes = sizes_of(array, found, classes)
     for number in range(len(found) - 1, 0, -1):
         if _are_halves(number - 1, found, sizes):
             join(array, number - 1, found)
-            sizes = _sizes(array, found, classes)
+            sizes = sizes_of(array, found, classes)
     for number in range(len(found) - 1, -1, -1):
-        usual = _usual(found, sizes, [number])
+        usual = usual_size(found, sizes, [number])
         if usual is not None and _is_block(number, found, sizes, usual):
             _part(array, number, found, classes, usual)
             sizes.insert(number, sizes[number])
     # The arch of a block's upper vertebra may have been seen by itself.
-    _join_arches(array, found)
+    _join_arches(array, found, classes)
     return instances.like(array), found
 
 
-def _join_arches(array: NDArray[np.uint8], found: list[Instance]) -> None:
+def _join_arches(array: NDArray[np.uint8], found: list[Instance], classes: Volume) -> None:
     """Give arches without a body, other than the atlas, to the neighbour that they belong to."""
+    sizes: list[Size] = []
     for number in range(len(found) - 1, 0, -1):
         one = found[number]
         if one.has_body or not one.complete:
@@ -108,16 +113,39 @@ def _join_arches(array: NDArray[np.uint8], found: list[Instance]) -> None:
         if below is None:
             continue
         if above.has_body:
-            gap = float(np.linalg.norm(below.centroid - above.centroid))
-            usual = _usual_gap(found, [number])
-            if not below.has_body or usual is None or gap > _ROOM * usual:
+            # A block's arches may be apart though its bodies are one: they are parted later.
+            sizes = sizes or sizes_of(array, found, classes)
+            blocks = [_is_long(n, found, sizes) for n in (number - 1, number + 1)]
+            if any(blocks):
+                join(array, number - 1 if blocks[0] else number, found)
+                sizes = []
                 continue
-        up, down = (float(np.linalg.norm(one.centroid - n.centroid)) for n in (above, below))
+            usual = _usual_gap(found, [number])
+            if not below.has_body or usual is None or apart(above, below) > _ROOM * usual:
+                continue
         # Two atlases: no vertebra but the uppermost lacks a body.
-        join(array, number - 1 if up < down or not above.has_body else number, found)
+        upper = apart(above, one) < apart(one, below) or not above.has_body
+        join(array, number - 1 if upper else number, found)
+        sizes = []
 
 
-def _sizes(array: NDArray[np.uint8], found: Sequence[Instance], classes: Volume) -> list[_Size]:
+def _is_long(number: int, found: Sequence[Instance], sizes: Sequence[Size]) -> bool:
+    """Whether a body is tall, and its neighbours' bodies are far from it, as a block's are."""
+    bodies = [n for n, one in enumerate(found) if one.has_body]
+    if number not in bodies[1:-1] or not found[number].complete:
+        return False
+    usual = usual_size(found, sizes, [number])
+    near = bodies[max(0, bodies.index(number) - _NEAR) : bodies.index(number) + _NEAR + 1]
+    gaps = {(a, b): apart(found[a], found[b]) for a, b in pairwise(near)}
+    own = [gap for pair, gap in gaps.items() if number in pair]
+    others = [gap for pair, gap in gaps.items() if number not in pair]
+    if usual is None or not others or sizes[number].height < _LONG[0] * usual.height:
+        return False
+    return float(np.mean(own)) > _LONG[1] * float(np.median(others))
+
+
+def sizes_of(array: NDArray[np.uint8], found: Sequence[Instance], classes: Volume) -> list[Size]:
+    """Measure instances, whose labels in `array` are 1 … n; `classes` on the same grid."""
     sizes = []
     boxes = ndimage.find_objects(array, max_label=len(found))
     for number, (one, box) in enumerate(zip(found, boxes, strict=True), start=1):
@@ -128,7 +156,7 @@ def _sizes(array: NDArray[np.uint8], found: Sequence[Instance], classes: Volume)
                 low, high = np.percentile(along, [3, 97])
                 height = float(high - low) + 0.06 * float(high - low) + min(classes.spacing)
         arch = float(one.n_voxels - one.body_voxels)
-        sizes.append(_Size(height, float(one.body_voxels), arch))
+        sizes.append(Size(height, float(one.body_voxels), arch))
     return sizes
 
 
@@ -141,7 +169,7 @@ def _along(
     return kji, np.asarray((classes.ijk_to_ras(kji[:, ::-1]) - one.centroid) @ one.down)
 
 
-def _usual(found: Sequence[Instance], sizes: Sequence[_Size], but: Sequence[int]) -> _Size | None:
+def usual_size(found: Sequence[Instance], sizes: Sequence[Size], but: Sequence[int]) -> Size | None:
     """Median size of the nearest whole vertebrae that have a body, other than some."""
     others = []
     for ways in (range(but[0] - 1, -1, -1), range(but[-1] + 1, len(found))):
@@ -151,23 +179,23 @@ def _usual(found: Sequence[Instance], sizes: Sequence[_Size], but: Sequence[int]
         return None
     rows = np.array([(sizes[n].height, sizes[n].body, sizes[n].arch) for n in others])
     height, body, arch = (float(v) for v in np.median(rows, axis=0))
-    return _Size(height, body, arch)
+    return Size(height, body, arch)
 
 
-def _is_dens(found: Sequence[Instance], sizes: Sequence[_Size]) -> bool:
+def _is_dens(found: Sequence[Instance], sizes: Sequence[Size]) -> bool:
     """Whether the second one is only the axis's dens: within the atlas, or without an arch."""
     if len(found) < 4 or found[0].has_body or not all(one.complete for one in found[:3]):
         return False
-    usual, gap = _usual(found, sizes, [1, 2]), _usual_gap(found, [1, 2])
+    usual, gap = usual_size(found, sizes, [1, 2]), _usual_gap(found, [1, 2])
     if not (found[1].has_body and found[2].has_body) or usual is None or gap is None:
         return False
-    away = float(np.linalg.norm(found[1].centroid - found[0].centroid))
+    away = apart(found[0], found[1])
     return sizes[1].body < usual.body * 1.2 and (
         away < _DENS_GAP * gap or sizes[1].arch < _DENS_ARCH * usual.arch
     )
 
 
-def _is_block(number: int, found: Sequence[Instance], sizes: Sequence[_Size], usual: _Size) -> bool:
+def _is_block(number: int, found: Sequence[Instance], sizes: Sequence[Size], usual: Size) -> bool:
     one = found[number]
     if not (one.has_body and one.complete):
         return False
@@ -177,18 +205,18 @@ def _is_block(number: int, found: Sequence[Instance], sizes: Sequence[_Size], us
     return bool(np.all(np.array(sizes[number].of(usual)) >= least))
 
 
-def _are_halves(upper: int, found: Sequence[Instance], sizes: Sequence[_Size]) -> bool:
+def _are_halves(upper: int, found: Sequence[Instance], sizes: Sequence[Size]) -> bool:
     pair = [upper, upper + 1]
     if not all(found[n].has_body and found[n].complete for n in pair):
         return False
-    usual = _usual(found, sizes, pair)
-    usual_gap = _usual_gap(found, pair)
-    if usual is None or usual_gap is None:
+    usual = usual_size(found, sizes, pair)
+    gap_usual = _usual_gap(found, pair)
+    if usual is None or gap_usual is None:
         return False
-    gap = float(np.linalg.norm(found[upper + 1].centroid - found[upper].centroid))
+    gap = apart(found[upper], found[upper + 1])
     a, b = (sizes[n] for n in pair)
-    both = _Size(a.height + b.height, a.body + b.body, a.arch + b.arch)
-    return gap < _HALVES_GAP * usual_gap and bool(np.all(np.array(both.of(usual)) <= _HALVES))
+    both = Size(a.height + b.height, a.body + b.body, a.arch + b.arch)
+    return gap < _HALVES_GAP * gap_usual and bool(np.all(np.array(both.of(usual)) <= _HALVES))
 
 
 def _usual_gap(found: Sequence[Instance], pair: Sequence[int]) -> float | None:
@@ -196,8 +224,13 @@ def _usual_gap(found: Sequence[Instance], pair: Sequence[int]) -> float | None:
     gaps = []
     for n in range(max(0, pair[0] - 3), min(len(found) - 1, pair[-1] + 3)):
         if not {n, n + 1} & set(pair):
-            gaps.append(float(np.linalg.norm(found[n + 1].centroid - found[n].centroid)))
+            gaps.append(apart(found[n], found[n + 1]))
     return float(np.median(gaps)) if gaps else None
+
+
+def apart(upper: Instance, lower: Instance) -> float:
+    """Return the mm between two vertebrae's centres."""
+    return float(np.linalg.norm(lower.centroid - upper.centroid))
 
 
 def join(array: NDArray[np.uint8], upper: int, found: list[Instance]) -> None:
@@ -221,7 +254,7 @@ def join(array: NDArray[np.uint8], upper: int, found: list[Instance]) -> None:
 
 
 def _part(
-    array: NDArray[np.uint8], number: int, found: list[Instance], classes: Volume, usual: _Size
+    array: NDArray[np.uint8], number: int, found: list[Instance], classes: Volume, usual: Size
 ) -> None:
     one = found[number]
     box = ndimage.find_objects(array, max_label=number + 1)[number]
