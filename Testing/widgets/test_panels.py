@@ -12,6 +12,8 @@ from panelcases import CASES, STEPS, Steps, nodesOf, visibleState
 from spineseg.errors import MemoryLimitError
 from SpineSegMRML import dependencies, jobs
 
+MODULES = (*CASES, "CobbAngle", "FractureDetect")
+
 
 @pytest.fixture(params=CASES, ids=list(CASES))
 def case(request):
@@ -47,8 +49,9 @@ def bound(panel):
     return {name: widget for name, widget in named if name}
 
 
-def test_every_parameter_has_a_widget_and_is_bound_both_ways(panel, case, scene, tmp_path):
-    changed = []
+@pytest.mark.parametrize("module", MODULES)
+def test_every_parameter_has_a_widget_and_is_bound_both_ways(openPanel, module, scene, tmp_path):
+    panel, changed = openPanel(module), []
     for name, widget in bound(panel).items():
         before = panel._parameterNode.getValue(name)
         kind = widget.className()
@@ -92,11 +95,12 @@ def test_every_parameter_has_a_widget_and_is_bound_both_ways(panel, case, scene,
     assert set(changed) == set(panel._parameterNode.allParameters)
 
 
-def test_every_control_explains_itself(panel):
+@pytest.mark.parametrize("module", MODULES)
+def test_every_control_explains_itself(openPanel, module):
     controls = ("QPushButton", "QCheckBox", "QComboBox", "QSlider", "qMRMLNodeComboBox")
     silent = [
         w.name
-        for w in vars(panel.ui).values()
+        for w in vars(openPanel(module).ui).values()
         if w.className() in controls or w.className().startswith("ctk")
         if w.className() != "ctkCollapsibleButton"
         if not w.toolTip
