@@ -39,6 +39,7 @@ __all__ = [
     "segmentEditorNode",
     "segmentationFromVolume",
     "setSegmentation",
+    "showSurfaces",
     "vertebraOf",
     "vertebraVolumeFromNode",
     "vertebraeIn",
@@ -155,6 +156,15 @@ def addSegmentationNode(
         removeNode(node)
         raise
     return node
+
+
+def showSurfaces(segmentationNode: Any) -> None:
+    """Make the closed surfaces of a segmentation node, and let 3D views know of them."""
+    segmentationNode.CreateClosedSurfaceRepresentation()
+    # Where an editor is on the node, a view does not notice that all segments were replaced.
+    display = segmentationNode.GetDisplayNode()
+    if display is not None:
+        display.Modified()
 
 
 def removeNode(node: Any) -> None:

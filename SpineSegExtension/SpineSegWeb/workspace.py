@@ -237,7 +237,7 @@ class Workspace:
     def show_surfaces(self) -> None:
         """Bring the surfaces up to date with what was painted."""
         if self.segmentation is not None:
-            self.segmentation.CreateClosedSurfaceRepresentation()
+            segmentations.showSurfaces(self.segmentation)
 
     # Measures, files
 

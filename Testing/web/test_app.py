@@ -21,6 +21,8 @@ from spineseg.volume import Volume
 LEVELS = ["L1", "L2", "L3"]
 BODY, DOWN = (-45, 0), (0, 120)
 """In the sagittal view: where the body of L2 is, and the way from there over L3; pixels."""
+SHOWN = 25.0
+"""Contrast of a 3D view with a surface in it; of its empty background it is below 20."""
 ARM_MM = 24.0
 """On the patient's left side only, at L2."""
 
@@ -179,6 +181,17 @@ def test_a_click_segments_the_vertebra_under_it(
     assert 2 * both / ((found > 0).sum() + truth.sum()) > 0.9
     opened.press("undo")
     assert opened.get("segments") == []
+
+
+def test_a_run_that_replaces_a_click_is_shown_in_3d(opened: Browser) -> None:
+    opened.tool("click")
+    opened.click_in("Sagittal", BODY)
+    opened.until(lambda: contrast(opened, "3D") > SHOWN)
+    opened.tap("segment")
+    opened.until(lambda: opened.driver.find_element(By.ID, "replace").is_displayed())
+    opened.press("replace")
+    assert [one["name"] for one in opened.get("segments")] == LEVELS
+    opened.until(lambda: contrast(opened, "3D") > SHOWN)
 
 
 def test_a_vertebra_is_given_another_level_and_removed(segmented: Browser) -> None:

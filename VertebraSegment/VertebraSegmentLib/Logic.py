@@ -11,7 +11,7 @@ from spineseg import labels, registry
 from spineseg.errors import CancelledError, InputError, SpineSegError
 from spineseg.planning import Exported
 from spineseg.result import Vertebra
-from SpineSegMRML import models, names, segments, stale, tables, volumes
+from SpineSegMRML import models, names, segmentations, segments, stale, tables, volumes
 from SpineSegMRML.choices import AUTOMATIC, deviceSettings
 from SpineSegMRML.corrections import CorrectionLogic
 from SpineSegMRML.i18n import tr as _
@@ -198,7 +198,7 @@ class SegmentLogic:
         overwrite = bool(before) and stale.stateOf(segmentationNode) == before
         with Results(inputNode, overwrite) as results:
             node = results.segmentation(outcome.labelVolume, name, segmentationNode)
-            node.CreateClosedSurfaceRepresentation()
+            segmentations.showSurfaces(node)
             # The table of what was corrected stays with it.
             text = _("{volume} heights and volumes").format(volume=inputNode.GetName())
             former = None if results.warnings else tableNode
