@@ -100,9 +100,9 @@ SYSTEMS: tuple[Method, ...] = tuple(
     for name, title, module, summary in (
         (
             "cobb-keypoints",
-            "Corners by key points of patches (a)",
+            "Corners by key points of boxes and patches (a)",
             "keypoints",
-            "Sketches all 68 corners, looks at patches along it and clusters what they say.",
+            "Looks into boxes of vertebrae and patches along a sketch of the corners; both vote.",
         ),
         (
             "cobb-seg4reg",

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from spineseg.measure.cobb import challenge_angles
 from spineseg.methods.film_chain import Frames
 from spineseg.methods.film_windows import canvas_image
+from spineseg.systems.boxes import Found, boxes_of
 from spineseg.systems.clusters import clustered, density_clusters, end_clusters
 from spineseg.systems.keypoints import (
     SYSTEM,
     KeyPoints,
     Settings,
     all_patches,
-    close_loss,
     fair,
     gather,
     key_points,
@@ -22,6 +24,7 @@ from spineseg.systems.keypoints import (
     voted,
     without_squeezed,
 )
+from spineseg.systems.patches import close_loss
 from spineseg.systems.system import Sight
 from spineseg.training.film_data import FilmItem
 from spineseg.training.film_losses import gaussians
@@ -159,6 +162,9 @@ def test_the_loss_falls(items: list[FilmItem]) -> None:
     batch = SystemBatches(SYSTEM, items, SystemTraining(films=2)).batch(0)
     assert batch["seen"].shape == (8, 2, 96, 96)
     assert batch["local"].shape == (8, 17, 4, 2)
+    assert batch["boxed"].shape == (10, 2, 96, 96)
+    assert batch["inside"].shape == (10, 1, 4, 2)
+    assert batch["inside"].abs().max() < 1.3  # jittered, but about the vertebra itself
     optimizer = torch.optim.Adam([p for p in made.parameters() if p.requires_grad], 1e-3)
     losses = []
     for _ in range(3):
@@ -170,13 +176,48 @@ def test_the_loss_falls(items: list[FilmItem]) -> None:
     assert losses[-1] < 0.95 * losses[0]
 
 
+class _Known(torch.nn.Module):
+    """Sketches a film's corners; a fresh detector that sees no vertebra."""
+
+    def __init__(self, network: KeyPoints, heat: torch.Tensor) -> None:
+        super().__init__()
+        self.patch, self.look, self.detect, self.heat = (
+            network.patch, network.look, network.detect, heat,
+        )  # fmt: skip
+        self.trunk = network.trunk
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, Found]:
+        return self.heat, self.detect(self.trunk(image), image)
+
+
+def test_boxes_are_drawn_and_missing_ones_cost_no_answer(
+    items: list[FilmItem], network: KeyPoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = items[0].picture
+    sight = Sight(picture, *canvas_image(picture), Settings())
+    corners = sight.to_canvas(items[0].corners)
+    cells = torch.as_tensor((corners.reshape(1, 68, 2) + 0.5) / 4 - 0.5, dtype=torch.float32)
+    known = _Known(network, torch.log(gaussians(cells, 128, 64, 1.2) + 1e-6))
+    with torch.inference_mode():
+        none = SYSTEM.answer(known, sight)  # type: ignore[arg-type]
+        seen = np.delete(boxes_of(corners), 5, axis=0)
+        monkeypatch.setattr("spineseg.systems.keypoints.detected", lambda found: (seen, seen[:, 0]))
+        most = SYSTEM.answer(known, sight)  # type: ignore[arg-type]
+        off = SYSTEM.answer(known, replace(sight, settings=Settings(boxes=False)))  # type: ignore[arg-type]
+    assert none is not None
+    assert none.corners is not None
+    assert "boxes" not in [mark.name for mark in none.marks]
+    assert most is not None
+    assert off is not None
+    drawn = next(mark for mark in most.marks if mark.name == "boxes")
+    assert drawn.points_px.shape == (16, 4, 2)
+    assert np.allclose(drawn.points_px[:, 0], seen[:, :2])
+    assert np.allclose(drawn.points_px[:, 2], seen[:, 2:])
+    assert "boxes" not in [mark.name for mark in off.marks]
+
+
 def test_no_spine_gives_no_answer(items: list[FilmItem], network: KeyPoints) -> None:
     sight = Sight(items[0].picture, *canvas_image(items[0].picture), Settings())
-
-    class _Blind(torch.nn.Module):
-        patch = network.patch
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return torch.zeros(1, 68, 128, 64)
-
-    assert SYSTEM.answer(_Blind(), sight) is None  # type: ignore[arg-type]
+    blind = _Known(network, torch.zeros(1, 68, 128, 64))
+    with torch.inference_mode():
+        assert SYSTEM.answer(blind, sight) is None  # type: ignore[arg-type]

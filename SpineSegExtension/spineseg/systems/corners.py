@@ -20,13 +20,20 @@ from torch import Tensor, nn
 
 from spineseg.methods.film_chain import Frames
 from spineseg.methods.film_result import Mark
-from spineseg.methods.film_windows import MIRRORED, WINDOW
-from spineseg.systems.patches import Close, Head, across, jittered, landmarks_state, windows
+from spineseg.methods.film_windows import WINDOW
+from spineseg.systems.patches import (
+    Close,
+    Head,
+    across,
+    jittered,
+    landmarks_state,
+    taught,
+    windows,
+)
 from spineseg.systems.polynomial import smoothed_by
 from spineseg.systems.system import Answer, Sample, Settings, Sight, System
 from spineseg.systems.trunk import Trunk
 from spineseg.training.film_losses import gaussians
-from spineseg.training.film_samples import altered
 
 __all__ = ["SYSTEM", "Corners", "CornersSystem", "Settings", "fit", "predict"]
 
@@ -115,13 +122,8 @@ class CornersSystem(System):
         # The prepared film is twice as large as the canvas.
         shown = boxes_of(near[which] / 2) * 2
         frames = jittered(windows_of(shown), rng, off=0.05)
-        seen = windows(sample.item.picture, frames, np.full(_IN_TRAINING, 8.0))
-        local = frames.to_local(near[which])
-        for n in range(_IN_TRAINING):
-            seen[n, :1] = altered(seen[n, :1], rng)
-            if rng.random() < 0.5:
-                seen[n] = seen[n].flip(-1)
-                local[n] = local[n, MIRRORED] * [-1.0, 1.0]
+        at = np.full(_IN_TRAINING, 8.0)
+        seen, local = taught(sample.item.picture, frames, at, near[which], rng)
         return {
             "boxes": torch.as_tensor(boxes, dtype=torch.float32)[None],
             "seen": seen,

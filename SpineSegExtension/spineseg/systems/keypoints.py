@@ -2,9 +2,11 @@
 
 A first network sketches all 68 corners on the whole film. Patches of one to three vertebrae are
 cut along the sketch, again and again; a second network finds the corners in each, four kinds of
-them and as many as there are. Clustering makes 17 × 4 corners of the many that were found. Three
-results, of single vertebrae, of all patches, and of all patches without squeezed vertebrae, vote
-on the end vertebrae. docs/cobb-keypoints.md says what of the paper was kept.
+them and as many as there are. Clustering makes 17 × 4 corners of the many that were found: the
+paper's second method. Its first, corners in the boxes of a detector, is in
+`spineseg.systems.boxes`. Three results, of boxes, of all patches, and of all patches without
+squeezed vertebrae, vote on the end vertebrae. docs/cobb-keypoints.md says what of the paper was
+kept.
 """
 
 from __future__ import annotations
@@ -25,17 +27,33 @@ from spineseg.measure.cobb import challenge_angles
 from spineseg.methods.film_chain import Frames, best_chain, frames_of, smoothed
 from spineseg.methods.film_heat import expectation, mass_near
 from spineseg.methods.film_result import Mark
-from spineseg.methods.film_windows import MIRRORED
+from spineseg.systems.boxes import (
+    Detector,
+    Found,
+    HighResolution,
+    boxes_of,
+    corners_in,
+    detected,
+    detector_loss,
+    frames_on,
+    in_line,
+    look,
+    seventeen,
+)
 from spineseg.systems.clusters import clustered, density_clusters, end_clusters
 from spineseg.systems.patches import (
+    CELLS,
+    WITHIN,
     Close,
     Head,
     across,
+    close_loss,
     frames_at,
     jittered,
     landmarks_state,
     local_mean,
     output_layer,
+    taught,
     tops,
     windows,
 )
@@ -44,17 +62,15 @@ from spineseg.systems.system import Settings as Common
 from spineseg.systems.trunk import CHANNELS, Trunk
 from spineseg.training.film_data import centres_of
 from spineseg.training.film_losses import gaussians, place_loss
-from spineseg.training.film_samples import altered
 
 __all__ = ["SYSTEM", "KeyPoints", "KeyPointsSystem", "Settings", "fit", "predict"]
 
 Floats = NDArray[np.float64]
 
 _REACHES = (0.7, 0.9, 1.2)  # widths that a patch reaches: it holds 1, 2 or 3 vertebrae
-_IN_TRAINING = 4  # patches of a film
-_SPREAD, _SKETCH_SPREAD = 1.5, 1.2  # cells, of the Gaussians
-_WITHIN = 0.94  # of a patch: corners farther out are not asked for
-_CELLS = 48  # of a patch's maps
+_IN_TRAINING, _BOXES_IN_TRAINING = 4, 5  # patches and boxes of a film that are looked into
+_ROUND = [0, 1, 3, 2]  # corners, in the order of an outline
+_SKETCH_SPREAD = 1.2  # cells, of the Gaussians
 _BESIDE = (9, 15)  # cells within which a corner is sketched beside its vertebra's middle
 _SEEN = 0.2  # of the highest peak: less is no key point
 _NEAR = 0.16  # distances between neighbours: DBSCAN's
@@ -72,6 +88,9 @@ class Settings(Common):
 
     Attributes
     ----------
+    boxes : bool
+        Whether the first result is that of the paper's first method, corners in detected boxes;
+        else it is that of patches of a single vertebra.
     squeezed : bool
         Whether a third result, without the key points of squeezed vertebrae, has a vote.
     vote : bool
@@ -79,12 +98,13 @@ class Settings(Common):
         corners.
     """
 
+    boxes: bool = True
     squeezed: bool = True
     vote: bool = True
 
 
 class KeyPoints(nn.Module):
-    """Both networks.
+    """The networks of both methods.
 
     Attributes
     ----------
@@ -103,20 +123,27 @@ class KeyPoints(nn.Module):
         )
         self.sketch = Head(68)
         self.patch = Close(4)
+        self.detect = Detector()
+        self.look = HighResolution()
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Sketch."""
-        maps = self.trunk(image)[0]
-        found: Tensor = self.beside(self.middle(maps)) + self.sketch(maps)
-        return found
+    def forward(self, image: Tensor) -> tuple[Tensor, Found]:
+        """Sketch, and detect."""
+        maps = self.trunk(image)
+        sketch: Tensor = self.beside(self.middle(maps[0])) + self.sketch(maps[0])
+        return sketch, self.detect(maps, image)
 
 
 class KeyPointsSystem(System):
-    """The paper's second method; its first, boxes, is that of `spineseg.systems.corners`."""
+    """Both of the paper's methods, and their vote."""
 
     name = "cobb-keypoints"
     kind = KeyPoints
-    outputs = ("68 corners at 1/4", "four kinds of corners in patches")
+    outputs = (
+        "68 corners at 1/4",
+        "four kinds of corners in patches",
+        "boxes at 1/8 and 1/16",
+        "four corners in a box",
+    )
     paper = "22.17 % (challenge)"
     _ratio = np.full(17, 1.27)  # of a vertebra's width to the distance to the next
 
@@ -146,89 +173,91 @@ class KeyPointsSystem(System):
         at = rng.uniform(-0.3, len(corners) - 0.7, _IN_TRAINING).clip(0, len(corners) - 1)
         reach = rng.uniform(min(_REACHES), max(_REACHES), _IN_TRAINING)
         frames = jittered(frames_at(centres_of(corners), self._ratio, at, reach), rng)
-        seen = windows(sample.item.picture, frames, at)
-        every = np.broadcast_to(corners.reshape(1, -1, 2), (_IN_TRAINING, corners.size // 2, 2))
-        local = frames.to_local(every).reshape(_IN_TRAINING, len(corners), 4, 2)
-        for n in range(_IN_TRAINING):
-            seen[n, :1] = altered(seen[n, :1], rng)
-            if rng.random() < 0.5:
-                seen[n] = seen[n].flip(-1)
-                local[n] = local[n][:, MIRRORED] * [-1.0, 1.0]
+        every = np.broadcast_to(corners, (_IN_TRAINING, *corners.shape))
+        seen, local = taught(sample.item.picture, frames, at, every, rng)
+        which = rng.choice(len(corners), _BOXES_IN_TRAINING, replace=False)
+        on = frames_on(boxes_of(corners))
+        on = Frames(*(a[which] for a in (on.center, on.right, on.down, on.width)))
+        on = jittered(on, rng)
+        level = which + rng.normal(0, 0.7, len(which))  # the sketch may be one off
+        boxed, inside = taught(sample.item.picture, on, level, corners[which, None], rng)
         return {
             "corners": torch.as_tensor(sample.corners, dtype=torch.float32)[None],
             "seen": seen,
             "local": torch.as_tensor(local, dtype=torch.float32),
+            "boxed": boxed,
+            "inside": torch.as_tensor(inside, dtype=torch.float32),
         }
 
     def loss(
         self, network: KeyPoints, batch: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, float]]:
-        """Both networks' losses; the second one's patches lie about the true corners."""
+        """All networks' losses; patches and boxes looked into lie about the true corners."""
         image, corners = batch["image"], batch["corners"]
-        maps = network(image)
+        maps, found = network(image)
         flat = corners.flatten(1, 2)
         size = flat.new_tensor([image.shape[3], image.shape[2]])
         heat = gaussians((flat + 0.5) / 4 - 0.5, maps.shape[2], maps.shape[3], _SKETCH_SPREAD)
         far = (expectation(maps) - ((flat + 0.5) / size * 2 - 1)) * size / 2
         sketch = place_loss(maps, heat).mean() + F.smooth_l1_loss(far / 4, torch.zeros_like(far))
         close, parts = close_loss(network.patch(batch["seen"]), batch["local"])
-        loss = sketch + close
+        score, box = detector_loss(found, boxes_of(corners))
+        near, more = close_loss(look(network.look, network.patch, batch["boxed"]), batch["inside"])
+        loss = sketch + close + score + box + near
+        parts |= {f"box_{name}": value for name, value in more.items()}
         parts["sketch_px"] = float(far.detach().norm(dim=-1).median())
-        return loss, {"loss": float(loss.detach()), "sketch": float(sketch.detach()), **parts}
+        whole = {"loss": loss, "sketch": sketch, "score": score, "box": box}
+        return loss, {name: float(value.detach()) for name, value in whole.items()} | parts
 
     def answer(self, network: KeyPoints, sight: Sight) -> Answer | None:
-        """Sketch, look at patches, cluster, vote."""
+        """Sketch, look at patches and into boxes, cluster, vote."""
         options = sight.settings if isinstance(sight.settings, Settings) else Settings()
-        image = sight.image.to(network.patch.width.device)
-        rows, columns = image.shape[2:]
-        maps = network(image).float()
+        heat, boxes = network(sight.image.to(network.patch.width.device))
         ratio = network.patch.width.cpu().numpy().astype(np.float64)
-        sketch = sketched(maps[0].cpu(), ratio)
+        sketch = sketched(heat[0].float().cpu(), ratio)
         pitch = float(np.median(np.linalg.norm(np.diff(sketch.mean(axis=1), axis=0), axis=1)))
         if pitch < 4:  # all on one heap: there is no spine
             return None
         frames, at, reach = all_patches(ratio, sight.to_prepared(sketch))
         points, patch = key_points(network.patch, windows(sight.picture, frames, at), frames)
         points[:, 1:] = sight.to_canvas(points[:, 1:])
-        single = points[reach[patch] == min(_REACHES)]
-        found = [gather(single, sketch, pitch, False, 1), gather(points, sketch, pitch, False)]
+        marks = [Mark("sketch", "outlines", sketch[:, _ROUND])]
+        patches = gather(points, sketch, pitch, False)
+        if options.boxes:
+            one, seen = by_boxes(network, boxes, sight, sketch)
+            if len(seen):
+                marks.append(Mark("boxes", "outlines", seen))
+        else:
+            single = points[reach[patch] == min(_REACHES)]
+            one = gather(single, sketch, pitch, False, 1)[0]
+        found = [one, patches[0]]
         if options.squeezed:
-            found.append(gather(points, sketch, pitch, True))
-        voting = [corners for corners, _ in found if fair(corners)] or [found[1][0]]
-        angles = voted(voting, rows) if options.vote else None
+            found.append(gather(points, sketch, pitch, True)[0])
+        voting = [corners for corners in found if fair(corners)] or [patches[0]]
+        angles = voted(voting, sight.image.shape[2]) if options.vote else None
         square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
-        boxes = frames.to_picture(np.broadcast_to(square, (len(at), 4, 2)))
-        marks = (
-            Mark("sketch", "outlines", sketch[:, [0, 1, 3, 2]]),
-            Mark("patches", "outlines", sight.to_canvas(boxes[reach == min(_REACHES)])),
+        looks = frames.to_picture(np.broadcast_to(square, (len(at), 4, 2)))
+        marks += [
+            Mark("patches", "outlines", sight.to_canvas(looks[reach == min(_REACHES)])),
             Mark("key points", "points", points[:, 1:]),
-        )
-        trust = found[1][1].mean(axis=1)
-        return Answer(np.mean(voting, axis=0), angles=angles, confidence=trust, marks=marks)
+        ]
+        trust = patches[1].mean(axis=1)
+        return Answer(np.mean(voting, axis=0), angles=angles, confidence=trust, marks=tuple(marks))
 
 
-def close_loss(maps: Tensor, local: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Loss of maps (m, 4, 48, 48) for corners (m, 17, 4, 2) in their windows, and its parts."""
-    wanted = local.transpose(1, 2)  # (m, 4, 17, 2)
-    inside = (wanted.abs() < _WITHIN).all(-1)
-    cells = (wanted + 1) * (_CELLS / 2) - 0.5
-    missing = torch.where(inside[..., None], cells, torch.nan)
-    heat = gaussians(missing.flatten(1, 2), _CELLS, _CELLS, _SPREAD)
-    heat = heat.view(len(maps), 4, -1, _CELLS, _CELLS).sum(2)
-    some = inside.any(-1)
-    score = (place_loss(maps, heat) * some).sum() / some.sum().clamp(min=1)
-    begin = cells.clamp(-1e3, 1e3) + torch.randn_like(cells)
-    off = (local_mean(maps, begin) - cells) / (_CELLS / 2)
-    each = F.smooth_l1_loss(off, torch.zeros_like(off), reduction="none", beta=0.02).mean(-1)
-    place = (each * inside).sum() / inside.sum().clamp(min=1)
-    whole = inside.all(1)  # (m, 17)
-    turn = across(off.transpose(1, 2))[..., 1]
-    tilt = F.smooth_l1_loss(turn, torch.zeros_like(turn), reduction="none", beta=0.02)
-    tilt = (tilt * whole).sum() / whole.sum().clamp(min=1)
-    error = (off.detach().norm(dim=-1) * inside).sum() / inside.sum().clamp(min=1)
-    turned = (turn.detach().abs() * whole).sum() / whole.sum().clamp(min=1)
-    loss = score + 15.0 * (place + tilt)
-    return loss, {"heat": float(score.detach()), "off": float(error), "tilt": float(turned)}
+def by_boxes(
+    network: KeyPoints, found: Found, sight: Sight, sketch: Floats
+) -> tuple[Floats, Floats]:
+    """Method 1: corners (17, 4, 2) in boxes, and the boxes' own corners (n, 4, 2).
+
+    Vertebrae without a box are looked at where the sketch has them.
+    """
+    every, _ = detected(found)
+    boxes, seen = seventeen(every[in_line(every)], sketch)
+    left, top, right, bottom = boxes[seen].T
+    outlines = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    corners = corners_in(network.look, network.patch, sight, boxes)
+    return corners, outlines.transpose(2, 0, 1)
 
 
 def sketched(maps: Tensor, ratio: Floats) -> Floats:
@@ -273,8 +302,8 @@ def key_points(network: Close, seen: Tensor, frames: Frames) -> tuple[Floats, ND
     which = tops(maps, _SEEN)
     patch, kind = which[:, 0], which[:, 1]
     cells = which[:, [3, 2]].float()[:, None, None]
-    local = (local_mean(maps[patch, kind][:, None], cells)[:, 0, 0] + 0.5) / (_CELLS / 2) - 1
-    good = (local.abs() < _WITHIN).all(-1)
+    local = (local_mean(maps[patch, kind][:, None], cells)[:, 0, 0] + 0.5) / (CELLS / 2) - 1
+    good = (local.abs() < WITHIN).all(-1)
     windows_of, kinds, places = (a[good].cpu().numpy() for a in (patch, kind, local))
     mine = Frames(
         *(a[windows_of] for a in (frames.center, frames.right, frames.down, frames.width))

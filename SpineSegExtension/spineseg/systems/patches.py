@@ -17,20 +17,27 @@ from torch import Tensor, nn
 
 from spineseg.methods.film_chain import Frames, frames_of
 from spineseg.methods.film_picture import Picture, sample
-from spineseg.methods.film_windows import window_points
+from spineseg.methods.film_windows import MIRRORED, window_points
 from spineseg.networks.click_unet import click_unet
 from spineseg.networks.film_unet import CORNER_STRIDE, unet_params
 from spineseg.systems.trunk import CHANNELS
+from spineseg.training.film_losses import gaussians, place_loss
+from spineseg.training.film_samples import altered
 from spineseg.weights import load_state
 
 __all__ = [
-    "Close", "Head", "across", "frames_at", "jittered", "landmarks_state", "local_mean",
-    "output_layer", "tops", "windows",
+    "CELLS", "WITHIN", "Close", "Head", "across", "close_loss", "frames_at", "jittered",
+    "landmarks_state", "local_mean", "output_layer", "taught", "tops", "windows",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
 LANDMARKS = "cobb-landmarks"
+CELLS = 48
+"""Of a window's maps."""
+WITHIN = 0.94
+"""Of a window: corners farther out are not asked for."""
+_SPREAD = 1.5  # cells, of the Gaussians
 
 
 def landmarks_state(models: Any) -> dict[str, Tensor]:
@@ -163,6 +170,30 @@ def windows(picture: Picture, frames: Frames, at: Floats) -> Tensor:
     return torch.cat([seen, level[:, None, None, None].expand_as(seen)], dim=1)
 
 
+def taught(
+    picture: Picture, frames: Frames, at: Floats, corners: Floats, rng: np.random.Generator
+) -> tuple[Tensor, Floats]:
+    """Windows as `windows` gives them, altered and half of them mirrored, and corners in them.
+
+    Parameters
+    ----------
+    corners : (m, …, 4, 2)
+        On the prepared film, for each window.
+
+    Returns
+    -------
+    (seen, local) : (m, 2, 96, 96) and, from −1 to 1, (m, …, 4, 2)
+    """
+    seen = windows(picture, frames, at)
+    local = frames.to_local(corners.reshape(len(at), -1, 2)).reshape(corners.shape)
+    for n in range(len(at)):
+        seen[n, :1] = altered(seen[n, :1], rng)
+        if rng.random() < 0.5:
+            seen[n] = seen[n].flip(-1)
+            local[n] = local[n][..., MIRRORED, :] * [-1.0, 1.0]
+    return seen, local
+
+
 def local_mean(maps: Tensor, cells: Tensor, reach: int = 5) -> Tensor:
     """Expectation (m, n, k, 2) of the softmax of maps (m, n, y, x) near cells (m, n, k, 2).
 
@@ -193,3 +224,27 @@ def tops(maps: Tensor, least: float) -> Tensor:
 def across(points: Any) -> Any:
     """Middle of the right corners minus that of the left ones: (…, 4, 2) → (…, 2)."""
     return (points[..., 1, :] + points[..., 3, :] - points[..., 0, :] - points[..., 2, :]) / 2
+
+
+def close_loss(maps: Tensor, local: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Loss of maps (m, 4, 48, 48) for corners (m, 17, 4, 2) in their windows, and its parts."""
+    wanted = local.transpose(1, 2)  # (m, 4, 17, 2)
+    inside = (wanted.abs() < WITHIN).all(-1)
+    cells = (wanted + 1) * (CELLS / 2) - 0.5
+    missing = torch.where(inside[..., None], cells, torch.nan)
+    heat = gaussians(missing.flatten(1, 2), CELLS, CELLS, _SPREAD)
+    heat = heat.view(len(maps), 4, -1, CELLS, CELLS).sum(2)
+    some = inside.any(-1)
+    score = (place_loss(maps, heat) * some).sum() / some.sum().clamp(min=1)
+    begin = cells.clamp(-1e3, 1e3) + torch.randn_like(cells)
+    off = (local_mean(maps, begin) - cells) / (CELLS / 2)
+    each = F.smooth_l1_loss(off, torch.zeros_like(off), reduction="none", beta=0.02).mean(-1)
+    place = (each * inside).sum() / inside.sum().clamp(min=1)
+    whole = inside.all(1)  # (m, 17)
+    turn = across(off.transpose(1, 2))[..., 1]
+    tilt = F.smooth_l1_loss(turn, torch.zeros_like(turn), reduction="none", beta=0.02)
+    tilt = (tilt * whole).sum() / whole.sum().clamp(min=1)
+    error = (off.detach().norm(dim=-1) * inside).sum() / inside.sum().clamp(min=1)
+    turned = (turn.detach().abs() * whole).sum() / whole.sum().clamp(min=1)
+    loss = score + 15.0 * (place + tilt)
+    return loss, {"heat": float(score.detach()), "off": float(error), "tilt": float(turned)}

@@ -64,16 +64,20 @@ def trunk_state(landmarks: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Neck(nn.Module):
-    """MONAI's feature pyramid on the trunk: the finest `levels` maps, all with `width` channels."""
+    """MONAI's feature pyramid on the trunk: `levels` of its maps, all with `width` channels.
 
-    def __init__(self, width: int = 48, levels: int = 5) -> None:
+    The finest of them is the trunk's map number `first`.
+    """
+
+    def __init__(self, width: int = 48, levels: int = 5, first: int = 0) -> None:
         super().__init__()
+        self.first, self.out_channels = first, width  # as detectors of MONAI ask for it
         self.names = [str(n) for n in range(levels)]
-        self.join = FeaturePyramidNetwork(2, list(CHANNELS[:levels]), width)
+        self.join = FeaturePyramidNetwork(2, list(CHANNELS[first : first + levels]), width)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Join maps, coarse into fine; the finest is first."""
-        return list(self.join(dict(zip(self.names, maps, strict=False))).values())
+        return list(self.join(dict(zip(self.names, maps[self.first :], strict=False))).values())
 
 
 class Fine(nn.Module):
