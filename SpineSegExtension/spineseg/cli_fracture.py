@@ -140,6 +140,9 @@ def _tell(found: Fractures) -> None:
         grade = f"grade {one.graded.grade}" + (f", {one.graded.kind}" if one.graded.kind else "")
         note(f"{one.level}: {grade}, probability {one.probability:.2f}: {one.graded.evidence[0]}")
     seen = sum(f.graded.loss is not None for f in found.findings)
-    text = f"{len(suspects)} suspects among {seen} evaluable vertebrae"
+    text = (
+        f"{len(suspects)} suspect{'' if len(suspects) == 1 else 's'} among {seen} evaluable"
+        f" vertebra{'' if seen == 1 else 'e'}"
+    )
     sure = "" if found.probability is None else f"; patient's probability {found.probability:.2f}"
     note(text + sure + ".")
