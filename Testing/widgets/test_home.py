@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import slicer
 from panelcases import SegmentCase, Steps
 from spineseg.errors import InputError
+from spineseg.io.images import read_volume
+from spineseg.io.segmentations import read_seg_nrrd
 from spineseg.phantom import PhantomSettings, generate
 from SpineSegMRML import casefolder, dependencies, guide, samples, segmentations, stale
 
@@ -144,6 +147,16 @@ def test_the_exported_scene_opens_again(scene, tmp_path, panel):
     assert scene.ReadFromMRB(str(tmp_path / "case" / casefolder.SCENE), True, None)
     again = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
     assert list(again.GetSegmentation().GetSegmentIDs()) == names
+    # The patient has a scoliosis: a side or an end that was swapped would show in every file.
+    scanAgain = scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    assert not np.array_equal(truth.array, truth.array[..., ::-1])
+    for found in (
+        segmentations.labelVolumeFromNode(again, scanAgain)[0],
+        read_volume(tmp_path / "case" / "segmentation.nii.gz"),
+        read_seg_nrrd(tmp_path / "case" / "segmentation.seg.nrrd")[0],
+    ):
+        np.testing.assert_allclose(found.affine, truth.affine, atol=1e-4)
+        np.testing.assert_array_equal(found.array, truth.array)
 
 
 def test_a_deleted_scan_and_a_closed_scene_lead_back_to_the_start(panel, scene):
