@@ -399,6 +399,18 @@ def test_warnings_name_what_is_wrong(items: list[FilmItem]) -> None:
     )
 
 
+def test_names_that_lie_on_each_other_are_pointed_out(items: list[FilmItem]) -> None:
+    corners = items[0].corners.copy()
+    corners[9] = corners[8] + [0, 4]
+    sure = np.ones(17)
+    sure[7:11] = 0.1
+    film = Film(items[0].picture.array)
+    said = warnings_of(film, items[0].picture, corners, sure, Turn(), 1)
+    assert any("only a part of T1" in text for text in said)
+    said = warnings_of(film, items[0].picture, corners, np.ones(17), Turn(), 1)
+    assert not said
+
+
 def test_folds_keep_patients_together() -> None:
     patients = [str(n // 3) for n in range(30)]
     folds = folds_of(patients)

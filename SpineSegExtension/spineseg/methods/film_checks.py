@@ -29,6 +29,10 @@ _STRANGE = 0.7  # mean probability below which the film may be of something else
 _WIDE = 1.0
 _METAL = 0.205  # brightness of a line along the spine, as a part of the film's range
 _FLANK = 9  # columns of a straightened spine, of which 37 are the width of a vertebra
+# Both hold for 76 of 77 films that were cut to the thorax, to their upper half or to the lower spine,
+# and for 1 of 123 whole ones.
+_ROOM = 0.41  # of a vertebra's width: from one's centre to the next one's
+_UNSURE = 4  # doubtful vertebrae
 _LYING = ("", "lies on its right side", "is upside down", "lies on its left side")
 
 
@@ -139,6 +143,11 @@ def warnings_of(
     cut = [levels[n] for n in (0, -1) if _cut_off(corners[n], picture)]
     if cut:
         found.append(f"The film ends at {' and '.join(cut)}; that end may be cut off.")
+    if view == AP and len(doubtful) >= _UNSURE and _least_room(corners) < _ROOM:
+        found.append(
+            "More vertebrae are named than there is room for: the film may show only a part of T1 "
+            "to L5. Do not trust the names and the angles."
+        )
     on_film = original.to_film(turn.back(corners, original))
     if view == AP and rod_score(film, on_film, turn.negative) > _METAL:
         found.append(
@@ -150,6 +159,14 @@ def warnings_of(
 def _cut_off(corners: Floats, picture: Picture) -> bool:
     size = np.array(picture.array.shape[::-1])
     return bool(((corners < 0) | (corners > size - 1)).any())
+
+
+def _least_room(corners: Floats) -> float:
+    """Return the least distance of neighbours' centres (n, 4, 2), in their widths."""
+    steps = np.linalg.norm(np.diff(corners.mean(axis=1), axis=0), axis=1)
+    across = (corners[:, [1, 3]] - corners[:, [0, 2]]).mean(axis=1)
+    width = np.linalg.norm(across, axis=1)
+    return float((2 * steps / np.maximum(width[1:] + width[:-1], 1e-6)).min())
 
 
 def rod_score(film: Film, corners_px: Floats, negative: bool = False) -> float:
