@@ -29,8 +29,8 @@ _STRANGE = 0.7  # mean probability below which the film may be of something else
 _WIDE = 1.0
 _METAL = 0.205  # brightness of a line along the spine, as a part of the film's range
 _FLANK = 9  # columns of a straightened spine, of which 37 are the width of a vertebra
-# Both hold for 76 of 77 films that were cut to the thorax, to their upper half or to the lower spine,
-# and for 1 of 123 whole ones.
+# Both hold for 76 of 77 films that were cut to the thorax, to their upper half or to the lower
+# spine, and for 1 of 123 whole ones.
 _ROOM = 0.41  # of a vertebra's width: from one's centre to the next one's
 _UNSURE = 4  # doubtful vertebrae
 _LYING = ("", "lies on its right side", "is upside down", "lies on its left side")
