@@ -245,7 +245,9 @@ class Session:
         slab = self.random.randrange(len(array))
         array[slab] = self.random.random() < 0.3
         if np.array_equal(array, mask.array):
-            array[slab] = False  # a stroke that changes nothing is none
+            array[slab] = False
+        if np.array_equal(array, mask.array):
+            return  # a stroke that changes nothing is none
         image = segments._imageOf(array.astype(np.uint8), mask.low, node, source)
         slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, node, segmentId)
         self.remember(node, segmentId)
