@@ -256,3 +256,24 @@ def test_reloading_and_the_modules_own_test(panel, film, slicerApp):
     assert "T1 superior" in new.ui.statusLabel.text
     new._parameterNode.film = None
     getattr(sys.modules[NAME], f"{NAME}Test")("runTest").test_panel()
+
+
+def test_a_film_is_deleted_in_the_middle_of_a_run(panel, film, scene, messages):
+    run(panel, during=lambda: scene.RemoveNode(film))
+    panel.ui.applyButton.click()
+    assert messages == []
+    assert nodesOf(scene) == []
+    assert panel.ui.applyButton.text == "Measure"
+    assert panel.ui.applyButton.toolTip == "Choose a film."
+
+
+def test_a_module_is_reloaded_in_the_middle_of_a_run(panel, film, messages, slicerApp):
+    run(panel, during=lambda: slicer.util.reloadScriptedModule(NAME))
+    panel.ui.applyButton.click()
+    assert messages == []
+    new = slicer.util.getModuleWidget(NAME)
+    new.parent.enter()
+    slicerApp.processEvents()
+    assert new is not panel
+    assert new._parameterNode.film is film
+    assert (new.ui.applyButton.text, new.ui.applyButton.enabled) == ("Measure", True)

@@ -321,3 +321,15 @@ def test_reloading_and_the_modules_own_test(panel, nodes, slicerApp):
     slicerApp.processEvents()
     assert "Points moved by hand: L3." in new.ui.statusLabel.text
     getattr(sys.modules[NAME], f"{NAME}Test")("runTest").runTest()
+
+
+def test_a_module_is_reloaded_in_the_middle_of_a_search(panel, nodes, messages, slicerApp):
+    run(panel, during=lambda: slicer.util.reloadScriptedModule(NAME))
+    panel.ui.applyButton.click()
+    assert messages == []
+    new = slicer.util.getModuleWidget(NAME)
+    new.parent.enter()
+    slicerApp.processEvents()
+    assert new is not panel
+    assert new._parameterNode.segmentation is nodes[1]
+    assert (new.ui.applyButton.text, new.ui.applyButton.enabled) == ("Search", True)
