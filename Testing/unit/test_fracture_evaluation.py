@@ -11,15 +11,14 @@ import pytest
 from drawnspine import body, spine
 from spineseg.cli import app
 from spineseg.errors import ExitCode
+from spineseg.evaluation.agreement import area_under_curve, kappa
 from spineseg.evaluation.fracture_curves import sensitivity_specificity
 from spineseg.evaluation.fracture_fit import fit, logistic_fit
 from spineseg.evaluation.fracture_masks import SEGMENTED
 from spineseg.evaluation.fracture_mimics import CUT, mimic_table
 from spineseg.evaluation.fractures import (
     COLUMNS,
-    area_under_curve,
     evaluate_fractures,
-    kappa,
     reliability,
     summary,
 )

@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import replace
 
 import clickworker
-import fracturecases
 import numpy as np
 import pytest
 import slicer
-import tinytranslate
 from FractureDetectLib import Points
 from panelcases import FractureCase, FractureSteps, Steps, TranslateCase, bodiesAlone, updated
+from sessionanswers import searched, segmented, translated
 from spineseg import labels
-from spineseg.errors import InputError
 from spineseg.measure.spine_angles import measure_spine
-from spineseg.result import Vertebra
 from SpineSegMRML import guide, segments, stale, volumes
 from SpineSegMRML.cobbjobs import SpineFound
-from SpineSegMRML.fracturejobs import FracturesFound
-from SpineSegMRML.jobs import JobOutcome, TranslationOutcome
 from SpineSegMRML.layers import fingerprint, masks
 
 ACTIONS = 16
@@ -50,47 +44,6 @@ ALWAYS = [
 PRESSED = ("applyButton", "undoButton", "redoButton", "updateButton", "refreshButton",
            "savePairButton", "thresholdButton", "asFoundButton", "exportButton", "mapButton",
            "previewButton")  # fmt: skip
-
-
-def segmented(volume):
-    """Answer a run with what is known of the scan, or with one block of bone."""
-    truth = clickworker.truthArray()
-    if volume.shape != truth.shape:
-        truth = np.where(volume.array > 300, labels.by_name("L1").verse, 0).astype(np.uint8)
-    found = []
-    for label in np.unique(truth[truth > 0]):
-        ijk = np.argwhere(truth == label)[:, ::-1]
-        place = tuple(volume.ijk_to_ras(ijk).mean(axis=0).tolist())
-        found.append(Vertebra(int(label), labels.display_name(int(label)), place, 1.0))
-    return JobOutcome(volume.like(truth), found)
-
-
-def translated(volume):
-    """Answer a translation: of the made-up MR with its truth, else with what is segmented."""
-    if volume.shape == tinytranslate.truth().shape:
-        return TranslateCase.answer(volume)
-    made = segmented(volume)
-    bodies = np.zeros(volume.shape, np.uint8)
-    for number, vertebra in enumerate(made.vertebrae, start=1):
-        bodies[made.labelVolume.array == vertebra.label] = number
-    return TranslationOutcome(
-        made.labelVolume,
-        made.vertebrae,
-        syntheticCt=volume.like(volume.array.astype(np.int16)),
-        bodies=volume.like(bodies),
-    )
-
-
-def searched(volume, given):
-    """Answer a search with what is known of a digital patient's vertebrae of the same levels."""
-    found = segmented(volume).labelVolume if given is None else given
-    known, present = fracturecases.measured(), np.unique(found.array)
-    rows = [row for row in zip(known.bodies, known.densities) if row[0].label in present]
-    if not rows:
-        raise InputError("The segmentation holds no vertebra.", "Segment the CT.")
-    bodies, densities = zip(*rows)
-    state = replace(known, bodies=bodies, densities=densities)
-    return FracturesFound(state, found if given is None else None, 2.0)
 
 
 class Session:

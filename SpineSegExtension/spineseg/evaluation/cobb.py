@@ -26,7 +26,7 @@ from ..io.films import Film, read_film
 from ..measure.cobb import challenge_angles
 from ..measure.film import FilmMeasurement
 from ..measure.sagittal import sagittal_angles
-from ..methods.film_checks import _METAL, rod_score
+from ..methods.film_checks import ROD, rod_score
 from ..methods.film_result import AP
 from ..pipeline import method_settings
 from ..progress import Progress
@@ -224,7 +224,7 @@ def _shows_rod(truth: FilmTruth, film: Film) -> bool | None:
     corners = truth.corners_on(film.width_px, film.height_px)
     if truth.view != AP or not np.isfinite(corners).all():
         return None
-    return rod_score(film, corners) > _METAL
+    return rod_score(film, corners) > ROD
 
 
 def _found_angles(measured: FilmMeasurement) -> dict[str, Any]:

@@ -73,9 +73,10 @@ def draw_curves(
         at = np.linspace(0.005, 0.995, 199)
         for share, width in zip(sensitivity_specificity(score, ill, at), (1.8, 0.9), strict=True):
             right.plot(at, share, line, color=colour, linewidth=width)
-    for point, name in _points(rows):
+    point = _operating_point(rows)
+    if point is not None:
         right.axvline(point, color="#555555", linewidth=1, linestyle=":")
-        right.text(point, 0.02, f" {name}", color="#333333", fontsize=8)
+        right.text(point, 0.02, " operating point", color="#333333", fontsize=8)
     left.set(
         xlabel="probability that was said", ylabel="share truly fractured", xlim=(0, 1), ylim=(0, 1)
     )
@@ -94,14 +95,14 @@ def draw_curves(
         figure.savefig(part, format="svg", metadata={"Date": None})
 
 
-def _points(rows: Sequence[Mapping[str, str]]) -> list[tuple[float, str]]:
-    """Return the operating point that rows go by, with its name."""
+def _operating_point(rows: Sequence[Mapping[str, str]]) -> float | None:
+    """Return the threshold that rows go by; None where no vertebra has a probability."""
     model = calibration()
     bones = [row for row in rows if row["kind"] == "vertebra" and row["probability"]]
+    if not bones:
+        return None
     combined = any(row["by_rules"] != row["probability"] for row in bones)
-    if combined and model.combination is not None:
-        return [(model.combination.operating_point, "operating point")]
-    return [(model.operating_point, "operating point")] if bones else []
+    return (model.combination if combined and model.combination else model).operating_point
 
 
 def curves_path(path: Path, ending: str) -> Path:

@@ -21,6 +21,7 @@ from ..fracture_networks import VAE, VOXELS, network_scores, networks_here
 from ..measure.vertebra_body import VertebraBody
 from ..methods import fracture_voxels
 from ..volume import Volume
+from .agreement import area_under_curve
 
 __all__ = [
     "NOISY", "TABLE_COLUMNS", "hull_area", "largest_groups", "network_table", "roc_hull",
@@ -178,7 +179,6 @@ def network_table(rows: Sequence[Mapping[str, str]], masks: Sequence[str]) -> li
 def _line(
     bones: Sequence[Mapping[str, str]], people: Sequence[Mapping[str, str]], score: Floats
 ) -> dict[str, Any]:
-    from .fractures import area_under_curve
 
     grade = np.array([int(row["grade_true"]) for row in bones])
     ill, said = grade >= 1, score >= 0.5

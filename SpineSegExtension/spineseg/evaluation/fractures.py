@@ -25,6 +25,7 @@ from ..measure.genant import grade_spine
 from ..measure.vertebra_body import VertebraBody, measure_bodies
 from ..progress import Progress
 from ..volume import Volume
+from .agreement import area_under_curve, kappa
 from .fracture_cases import Patient, Scene, find_patients, whole_levels
 from .fracture_curves import curves_path, draw_curves
 from .fracture_masks import (
@@ -51,8 +52,8 @@ from .fracture_scenes import HELD_OUT
 from .resultfile import FAILED, ResultFile, fingerprint, summary_path, write_csv
 
 __all__ = [
-    "COLUMNS", "MASKS", "METHOD", "SUMMARY_COLUMNS", "FractureEvaluation", "area_under_curve",
-    "evaluate_fractures", "kappa", "reliability", "summary",
+    "COLUMNS", "MASKS", "METHOD", "SUMMARY_COLUMNS", "FractureEvaluation", "evaluate_fractures",
+    "reliability", "summary",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -371,28 +372,6 @@ def reliability(rows: Sequence[Mapping[str, str]], masks: str) -> list[dict[str,
             one = {"from": low, "to": min(high, 1.0), "n": int(here.sum())}
             bins.append({**one, "said": said, "true": true})
     return bins
-
-
-def area_under_curve(score: Floats, ill: NDArray[np.bool_]) -> float | None:
-    """Return the area under the ROC curve (Mann and Whitney's U); None without both kinds."""
-    from scipy.stats import rankdata
-
-    count = int(ill.sum())
-    if not count or count == len(ill):
-        return None
-    rank = rankdata(score)
-    return float((rank[ill].sum() - count * (count + 1) / 2) / (count * (len(ill) - count)))
-
-
-def kappa(true: Floats, said: Floats, grades: int = 4) -> float | None:
-    """Return Cohen's kappa of two gradings, linearly weighted (Cohen, Psychol Bull 1968;70:213)."""
-    if not len(true):
-        return None
-    table = np.zeros((grades, grades))
-    np.add.at(table, (true.astype(int), said.astype(int)), 1.0 / len(true))
-    apart = np.abs(np.subtract.outer(np.arange(grades), np.arange(grades)))
-    chance = float((np.outer(table.sum(axis=1), table.sum(axis=0)) * apart).sum())
-    return 1.0 - float((table * apart).sum()) / chance if chance > 0 else None
 
 
 def _numbers(rows: Sequence[Mapping[str, str]], name: str) -> Floats:

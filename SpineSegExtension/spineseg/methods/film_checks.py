@@ -17,17 +17,18 @@ from spineseg.methods.film_chain import LEVELS_OF
 from spineseg.methods.film_picture import Picture
 from spineseg.methods.film_result import AP, LATERAL
 
-__all__ = ["DOUBTFUL", "Turn", "rod_score", "turns", "warnings_of"]
+__all__ = ["DOUBTFUL", "ROD", "Turn", "rod_score", "turns", "warnings_of"]
 
 Floats = NDArray[np.float64]
 
 DOUBTFUL = 0.3
 """A vertebra with a lower confidence is named in a warning."""
+ROD = 0.205
+"""`rod_score` from which a film may show implants."""
 _STRANGE = 0.7  # mean probability below which the film may be of something else
 # In a picture wider than this part of its height a spine is at most half as long on the canvas as
 # those that the networks know: of 14 films at half size none scored more than 0.4, however it lay.
 _WIDE = 1.0
-_METAL = 0.205  # brightness of a line along the spine, as a part of the film's range
 _FLANK = 9  # columns of a straightened spine, of which 37 are the width of a vertebra
 # Both hold for 76 of 77 films that were cut to the thorax, to their upper half or to the lower
 # spine, and for 1 of 123 whole ones.
@@ -149,7 +150,7 @@ def warnings_of(
             "to L5. Do not trust the names and the angles."
         )
     on_film = original.to_film(turn.back(corners, original))
-    if view == AP and rod_score(film, on_film, turn.negative) > _METAL:
+    if view == AP and rod_score(film, on_film, turn.negative) > ROD:
         found.append(
             "There may be implants in the spine; they can hide endplates. Check the lines."
         )
@@ -174,7 +175,7 @@ def rod_score(film: Film, corners_px: Floats, negative: bool = False) -> float:
 
     The spine is straightened; a pixel's height over the brighter of its two flanks, a quarter of
     a vertebra's width away, is high on a rod and not on a vertebra's edge. Counted is what 60 % of
-    the pixels along some five vertebrae reach. On the 481 public films it is above `_METAL` on
+    the pixels along some five vertebrae reach. On the 481 public films it is above `ROD` on
     eight that show rods, and on two that don't.
     """
     left, right = (corners_px[:, side].reshape(-1, 2) for side in ([0, 2], [1, 3]))
