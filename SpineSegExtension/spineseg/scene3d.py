@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from spineseg.grid import Grid
 from spineseg.pictures import RGB, palette, png_of
 from spineseg.slices import label_box
 from spineseg.volume import Volume
@@ -62,17 +63,11 @@ def reduced(segmentation: Volume) -> tuple[Labels, float]:
     lengths = np.maximum(high - low, 1.0)
     spacing = max(FINEST_MM, float(np.prod(lengths) / MAX_VOXELS) ** (1 / 3))
     counts = np.maximum(1, np.ceil(lengths / spacing)).astype(int) + 1
-    r, a, s = (low[n] + np.arange(counts[n]) * spacing for n in range(3))
-    picture = np.zeros((len(s), len(a), len(r)), dtype=np.uint8)
-    limits = np.array(segmentation.shape)[:, None] - 1
-    plane = np.stack(np.meshgrid(a, r, indexing="ij"), axis=-1).reshape(-1, 2)
-    for row, height in enumerate(s):
-        ras = np.column_stack([plane[:, 1], plane[:, 0], np.full(len(plane), height)])
-        index = np.rint(segmentation.ras_to_ijk(ras)[:, ::-1].T).astype(int)
-        inside = ((index >= 0) & (index <= limits)).all(axis=0)
-        values = segmentation.array[tuple(np.clip(index, 0, limits))]
-        picture[row] = np.where(inside, values, 0).reshape(len(a), len(r))
-    return picture, spacing
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = low
+    upright = Grid((int(counts[2]), int(counts[1]), int(counts[0])), affine)
+    picture = segmentation.resampled_like(upright, order=0).array
+    return picture.astype(np.uint8, copy=False), spacing
 
 
 def render(segmentation: Volume) -> Scene | None:

@@ -12,6 +12,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from spineseg.errors import CancelledError, InputError
 from spineseg.grid import Grid
+from spineseg.inference import plan
 from spineseg.intensity import ct_to_unit, mr_range
 from spineseg.io.images import read_volume
 from spineseg.labels import OTHER_BONE
@@ -19,6 +20,7 @@ from spineseg.methods.classes import FineClass
 from spineseg.methods.cyclegan import MODELS, Settings, run
 from spineseg.methods.loading import Network
 from spineseg.methods.spine_bone import assign_bone, keep_spine, separate_bodies
+from spineseg.methods.translate import whole_grid
 from spineseg.progress import CancelToken, Progress
 from spineseg.result import TranslationResult
 from spineseg.translation import PARTS, save_translation
@@ -103,6 +105,29 @@ def test_bodies_and_vertebrae_lie_on_the_mrs_own_grid(oblique: bool) -> None:
     assert 80 < np.median(result.thresholds) < 320
     assert result.models == MODELS
     assert any("sacrum is not seen" in text for text in result.warnings)
+
+
+def test_air_round_the_patient_is_not_translated() -> None:
+    case = Case()
+    whole = case.run(confidence=False)
+    wide = np.pad(case.mr.array, ((0, 0), (0, 160), (0, 0)), constant_values=case.mr.array.min())
+    case.mr = Volume(wide, case.mr.affine)
+    patches: list[str] = []
+
+    def told(stage: str, share: float, text: str) -> None:
+        if stage == "translate" and text.startswith("patch "):
+            patches.append(text)
+
+    result = case.run(Progress(told), confidence=False)
+    grid, patch = whole_grid(case.mr, Network(case.to_ct, 1.5, (64, 64, 64)))
+    everywhere = plan(np.ones(grid.shape, dtype=bool), patch, 0.3)
+    translated = int(patches[0].split(" ")[-1])
+    assert f"patch {translated} of {translated}" in patches
+    assert translated < 0.7 * sum(len(layer.tiles) for layer in everywhere)
+    assert (result.synthetic_ct.array[:, -80:] == -250).all()
+    assert len(result.vertebrae) == len(whole.vertebrae) == 5
+    for n in range(1, 6):
+        assert dice(result.bodies.array[:, :100] == n, whole.bodies.array == n) > 0.8
 
 
 def test_the_mask_alone_gives_the_bodies_too() -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import SimpleITK as sitk
 from scipy import ndimage
 
 from spineseg.inference import finite_scan
@@ -201,8 +202,9 @@ def _by_network(
     mr: Volume, made: Translated, synthetic: Volume, bone: Volume, progress: Progress, log: RunLog
 ) -> tuple[Volume, Volume, list[Vertebra]]:
     """Vertebrae as the network's classes and votes part them."""
-    maps = _on_spine(made.maps)
-    instances, found = split_vertebrae(maps.classes, maps.offsets, covered(maps, mr))
+    inside = covered(made.maps, mr)
+    maps = _on_spine(made.maps, inside)
+    instances, found = split_vertebrae(maps.classes, maps.offsets, inside)
     keep = [n for n, one in enumerate(found, 1) if _has_body(one, maps.classes)]
     keep = keep[: count_without_sacrum([found[n - 1] for n in keep])]
     table = np.zeros(len(found) + 1, dtype=np.uint8)
@@ -229,19 +231,23 @@ def _by_network(
     return named, mr.like(_in_order(bodies)), kept
 
 
-def _on_spine(maps: FineMaps) -> FineMaps:
-    """Drop what lies far from the spinal canal: organs that look like bone somewhere."""
+def _on_spine(maps: FineMaps, inside: Volume) -> FineMaps:
+    """Drop what lies outside the MR or far from the canal: organs look like bone somewhere."""
     classes = maps.classes
     steps = max(1, round(_CANAL_GAP_MM / classes.spacing[0] / 2))
-    canal = ndimage.binary_dilation(classes.array == FineClass.CANAL, iterations=steps)
+    canal = (classes.array == FineClass.CANAL) & inside.array
+    canal = ndimage.binary_dilation(canal, iterations=steps)
     parts, count = ndimage.label(canal)
     if not count:
         return maps
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     main = np.isin(parts, np.flatnonzero(sizes > _CANAL_SHARE * sizes.max()))
-    near = ndimage.distance_transform_edt(~main) * classes.spacing[0] < _REACH_MM
-    kept = np.where(near, classes.array, FineClass.BACKGROUND).astype(np.uint8)
+    away = sitk.SignedMaurerDistanceMap(
+        sitk.GetImageFromArray(main.astype(np.uint8)), squaredDistance=False
+    )
+    near = sitk.GetArrayViewFromImage(away) * classes.spacing[0] < _REACH_MM
+    kept = np.where(near & inside.array, classes.array, FineClass.BACKGROUND).astype(np.uint8)
     return FineMaps(classes.like(kept), maps.bone, maps.offsets)
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from spineseg.grid import Grid
-from spineseg.inference import aligned_grid, plan, scan_reader, sliding_window
-from spineseg.intensity import ct_to_unit, mr_range, mr_to_unit, unit_to_ct
+from spineseg.grid import Grid, Shape
+from spineseg.inference import Bools, Reader, aligned_grid, plan, scan_reader, sliding_window
+from spineseg.intensity import CT_UNIT_WINDOW, ct_to_unit, mr_range, mr_to_unit, unit_to_ct
 from spineseg.methods.classes import OFFSET_MM, FineClass
 from spineseg.methods.loading import Network
 from spineseg.methods.to_scan import FineMaps
@@ -31,6 +31,9 @@ _FULL = 255
 _CLASSES = len(FineClass)
 _FIT_MM = 5.0  # standard deviation of the surroundings in which brightness and contrast are fitted
 _LOST = 0.5  # error (of a range of 2) from which on nothing can be trusted
+_DARK = -0.9  # of the range of -1 to 1.5: what is nowhere brighter near by is air
+_LITTLE, _STEP = 4 / 3, 16  # how much wider, and what the network can halve four times
+_NEAR_MM = 12.0  # edge of the box that is near by: wider than a cortex, a void or a dark disc
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def translate_mr(
     mr: Volume, network: Network, overlap: float, batch: int, progress: Progress,
     device: torch.device,
 ) -> Translated:  # fmt: skip
-    """Run the generator MR → CT over the whole field of view.
+    """Run the generator MR → CT wherever the MR has a signal; elsewhere is air.
 
     Parameters
     ----------
@@ -72,17 +75,18 @@ def translate_mr(
     """
     import torch
 
-    grid = whole_grid(mr, network)
+    grid, patch = whole_grid(mr, network)
     span = mr_range(_sample(mr))
-    low = span[0]
-    ct = np.empty(grid.shape, dtype=np.int16)
+    image = _image(mr, grid, span)
+    ct = np.full(grid.shape, CT_UNIT_WINDOW[0], dtype=np.int16)
     classes, bone, body = (np.zeros(grid.shape, dtype=np.uint8) for _ in range(3))
     offsets = np.zeros((3, *grid.shape), dtype=np.float16)
 
     def receive(start: int, out: torch.Tensor, seen: torch.Tensor) -> None:
         rows = slice(start, start + out.shape[1])
-        ct[rows] = np.rint(unit_to_ct(torch.tanh(out[0]).cpu().numpy()))
-        share = torch.softmax(out[1 : 1 + _CLASSES], dim=0)
+        here = seen.cpu().numpy()
+        ct[rows][here] = np.rint(unit_to_ct(torch.tanh(out[0]).cpu().numpy()))[here]
+        share = torch.softmax(out[1 : 1 + _CLASSES], dim=0) * seen
         classes[rows] = share.argmax(dim=0).cpu().numpy()
         front = share[FineClass.BODY]
         for target, values in ((body, front), (bone, front + share[FineClass.POSTERIOR])):
@@ -91,16 +95,16 @@ def translate_mr(
 
     sliding_window(
         network.forward,
-        scan_reader(mr, grid, fill=low),
+        _reader(image),
         grid.shape,
-        plan(np.ones(grid.shape, dtype=bool), network.patch, overlap),
-        network.patch,
+        plan(_signal(image, grid), patch, overlap),
+        patch,
         receive,
         progress,
         stage="translate",
         device=device,
         batch=batch,
-        channels=lambda values: mr_to_unit(values, span)[None],
+        channels=lambda values: values[None],
     )
     maps = FineMaps(Volume(classes, grid.affine), Volume(bone, grid.affine), offsets)
     return Translated(Volume(ct, grid.affine), maps, Volume(body, grid.affine), span)
@@ -117,7 +121,8 @@ def confidence_map(
     cycle MR → CT → MR then gives the MR back; 0 that the error left is `_LOST` of the MR's range of
     2. A cycle can also be wrong twice and look right.
     """
-    grid = made.ct.grid
+    grid, patch = whole_grid(mr, network)
+    image = _image(mr, grid, made.span)
     back = np.zeros(grid.shape, dtype=np.float32)
 
     def receive(start: int, out: torch.Tensor, seen: torch.Tensor) -> None:
@@ -128,10 +133,10 @@ def confidence_map(
 
     sliding_window(
         network.forward,
-        lambda lo, hi: made.ct.array[lo[0] : hi[0], lo[1] : hi[1], lo[2] : hi[2]],
+        _reader(made.ct.array),
         grid.shape,
-        plan(np.ones(grid.shape, dtype=bool), network.patch, 0.1),
-        network.patch,
+        plan(_signal(image, grid), patch, 0.1),
+        patch,
         receive,
         progress,
         stage="confidence",
@@ -139,10 +144,27 @@ def confidence_map(
         batch=batch,
         channels=lambda hu: ct_to_unit(hu)[None],
     )
-    image = scan_reader(mr, grid, fill=made.span[0])((0, 0, 0), grid.shape)
-    error = _unexplained(mr_to_unit(image, made.span), back, _FIT_MM / grid.spacing[0])
+    error = _unexplained(image, back, _FIT_MM / grid.spacing[0])
     sure = np.clip(1 - error / _LOST, 0, 1) * 100
     return Volume(np.rint(sure).astype(np.uint8), grid.affine)
+
+
+def _image(mr: Volume, grid: Grid, span: tuple[float, float]) -> NDArray[np.float32]:
+    """Return the MR on a grid, -1 … 1.5; dark outside the scan."""
+    return mr_to_unit(scan_reader(mr, grid, fill=span[0])((0, 0, 0), grid.shape), span)
+
+
+def _reader(array: NDArray[Any]) -> Reader:
+    return lambda lo, hi: array[lo[0] : hi[0], lo[1] : hi[1], lo[2] : hi[2]]
+
+
+def _signal(image: NDArray[np.float32], grid: Grid) -> Bools:
+    """Return where the MR shows more than air; everywhere if nowhere."""
+    # A mean of 3³ voxels keeps the noise of air from counting.
+    bright = ndimage.uniform_filter(image, 3) > _DARK
+    size = 1 + 2 * round(_NEAR_MM / grid.spacing[0] / 2)
+    found = np.asarray(ndimage.maximum_filter(bright, size), dtype=np.bool_)
+    return found if found.any() else ~found
 
 
 def _unexplained(image: NDArray[Any], back: NDArray[Any], sigma: float) -> NDArray[Any]:
@@ -158,11 +180,21 @@ def _unexplained(image: NDArray[Any], back: NDArray[Any], sigma: float) -> NDArr
     return np.asarray(np.sqrt(np.maximum(spread - explained, 0.0)))
 
 
-def whole_grid(mr: Volume, network: Network) -> Grid:
-    """Return the network's grid over the whole MR, along the RAS axes."""
+def whole_grid(mr: Volume, network: Network) -> tuple[Grid, Shape]:
+    """Return the network's grid over the whole MR, along the RAS axes, and its patch there.
+
+    Where the MR is little wider than the trained patch, one wider patch takes the place of two
+    that overlap almost wholly: a sagittal series is some 50 voxels wide, the trained patch 48.
+    """
     corners = mr.grid.corners()
     low, high = corners.min(axis=0), corners.max(axis=0)
-    return aligned_grid(low, high, network.spacing_mm, network.patch)
+    wide = np.ceil((high - low)[::-1] / network.spacing_mm - 1e-6).astype(int)
+    patch = [
+        -(-int(n) // _STEP) * _STEP if p < n <= _LITTLE * p else p
+        for n, p in zip(wide, network.patch, strict=True)
+    ]
+    grid = aligned_grid(low, high, network.spacing_mm, patch)
+    return grid, (patch[0], patch[1], patch[2])
 
 
 def _sample(mr: Volume) -> NDArray[Any]:
