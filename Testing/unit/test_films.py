@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 from dicomfilm import GREY, write_dicom
 from spineseg.errors import InputError
+from spineseg.io.film_corners import read_corners
 from spineseg.io.film_tables import find_film_truths
 from spineseg.io.films import find_films, read_film
 
@@ -184,6 +185,29 @@ def test_the_challenges_own_folders_are_read(tmp_path: Path) -> None:
         find_film_truths(tmp_path)
 
 
+def test_films_of_which_the_angles_alone_are_known_are_read(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / name, GREY)
+    (tmp_path / "films.csv").write_text(
+        "file,cobb_major_deg,cobb_upper_deg,cobb_lower_deg\na.png,30,20,10\nb.png,,,\n"
+    )
+    (only,) = find_film_truths(tmp_path)
+    assert (only.path.name, only.view) == ("a.png", "ap")
+    assert only.angles_deg == {"major": 30.0, "upper": 20.0, "lower": 10.0}
+    assert not only.known.any()
+    with pytest.raises(InputError, match="no row"):
+        read_corners(tmp_path / "landmarks.csv", read_film(tmp_path / "a.png"))
+    labels, images = tmp_path / "labels" / "test", tmp_path / "data" / "test"
+    labels.mkdir(parents=True)
+    images.mkdir(parents=True)
+    write_picture(images / "c.png", GREY)
+    (labels / "filenames.csv").write_text("c.png\n")
+    (labels / "angles.csv").write_text("3,2,1\n")
+    (other,) = find_film_truths(labels)
+    assert (other.path.name, other.known.any()) == ("c.png", False)
+    assert other.angles_deg == {"major": 3.0, "upper": 2.0, "lower": 1.0}
+
+
 def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no films with landmarks"):
+    with pytest.raises(InputError, match="no films with landmarks or angles"):
         find_film_truths(tmp_path)

@@ -130,7 +130,8 @@ def evaluate_cobb(
     print_ = fingerprint(asdict(chosen), row.models)
     file = ResultFile(Path(output), COLUMNS, resume)
     notes = []
-    if any(truth.implants is None for truth in truths if truth.view == AP):
+    frontal = [truth for truth in truths if truth.view == AP and truth.known.any()]
+    if any(truth.implants is None for truth in frontal):
         notes.append(JUDGED)
     for number, truth in enumerate(truths):
         progress("evaluate", number / len(truths), truth.path.name)
@@ -240,7 +241,7 @@ def _corner_errors(truth: FilmTruth, measured: FilmMeasurement, film: Film) -> d
         return {}
     known = dict(zip(truth.levels, truth.corners_on(film.width_px, film.height_px), strict=True))
     found = dict(zip(measured.levels, measured.corners_px, strict=True))
-    both = [level for level in known if level in found]
+    both = [n for n in known if n in found and np.isfinite(known[n]).any()]
     if not both:
         return {}
     a, b = np.array([known[n] for n in both]), np.array([found[n] for n in both])

@@ -39,7 +39,7 @@ def read_corners(path: str | Path, film: Film) -> FilmResult:
     if path.suffix.lower() != ".csv":
         raise InputError(f"{path.name} is no file of corners.", _KNOWN)
     for truth in find_film_truths(path.parent):
-        if truth.path.name == film.name:
+        if truth.path.name == film.name and truth.known.any():
             corners = truth.corners_on(film.width_px, film.height_px)
             return FilmResult(truth.levels, corners, view=truth.view)
     raise InputError(f"{path.name} has no row for {film.name}.", _KNOWN)

@@ -10,7 +10,8 @@ Two layouts are known (docs/cobb.md):
   ``landmarks.csv`` (a row a film: 68 x, then 68 y, as fractions of the film) and ``angles.csv``,
   without headers, and the films in ``data/SPLIT``.
 
-A mark at (0, 0) was never placed: it is taken as unknown.
+``landmarks.csv`` may be missing, or lack some films: those whose angles are known are then frontal
+films without corners. A mark at (0, 0) was never placed: it is taken as unknown.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _FRONTAL = _NAMES[_NAMES.index("T1") : _NAMES.index("L5") + 1]
 # As levels are called in a header, from the top, and here.
 _CALLED = {**{level.name: level.name for level in VERTEBRAE}, "S1": SACRUM.name}
 _NUMBERED = {f"v{n:02d}": level for n, level in enumerate(_FRONTAL, 1)}
+_UNMARKED = np.full((len(_FRONTAL), 4, 2), np.nan)
 _SIDE = (*_NAMES[_NAMES.index("C2") :], "S1")
 _CORNERS = ("ul", "ur", "ll", "lr")
 # T and B are the top and bottom endplate, B and F its back and front corner.
@@ -102,7 +104,8 @@ def find_film_truths(folder: Path | str) -> list[FilmTruth]:
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.", "Check the path.")
     try:
-        if (folder / "landmarks.csv").is_file() and not (folder / "filenames.csv").is_file():
+        headers = any((folder / name).is_file() for name in ("landmarks.csv", "films.csv"))
+        if headers and not (folder / "filenames.csv").is_file():
             found = _with_headers(folder)
         else:
             found = _challenge(folder)
@@ -111,27 +114,30 @@ def find_film_truths(folder: Path | str) -> list[FilmTruth]:
             f"The tables of films in {folder} can't be read.", _LAYOUTS, repr(error)
         ) from error
     if not found:
-        raise InputError(f"There are no films with landmarks in {folder}.", _LAYOUTS)
+        raise InputError(f"There are no films with landmarks or angles in {folder}.", _LAYOUTS)
     return sorted(found, key=lambda truth: truth.path.name)
 
 
 def _with_headers(folder: Path) -> list[FilmTruth]:
     about = {row["file"]: row for row in _rows(folder / "films.csv")}
+    marked = {row["file"]: row for row in _rows(folder / "landmarks.csv")}
     found = []
-    for row in _rows(folder / "landmarks.csv"):
-        path = next((p for p in (folder / "images" / row["file"], folder / row["file"])
-                     if p.is_file()), None)  # fmt: skip
-        if path is None:
+    for name in [*marked, *(n for n in about if n not in marked)]:
+        more = about.get(name, {})
+        path = next((p for p in (folder / "images" / name, folder / name) if p.is_file()), None)
+        if path is None or (name not in marked and _angles(more) is None):
             continue
-        more = about.get(row["file"], {})
-        view, called = _header(row)
-        parts = [f"_{c}" for c in _CORNERS] if view == AP else list(_LATERAL)
-        corners = _marks(row, [[f"{name}{part}" for part in parts] for name in called])
+        view, levels, corners = AP, _FRONTAL, _UNMARKED
+        if name in marked:
+            view, called = _header(marked[name])
+            parts = [f"_{c}" for c in _CORNERS] if view == AP else list(_LATERAL)
+            corners = _marks(marked[name], [[f"{n}{part}" for part in parts] for n in called])
+            levels = tuple(called.values())
         found.append(
             FilmTruth(
                 path=path,
                 view=view,
-                levels=tuple(called.values()),
+                levels=levels,
                 corners_px=corners,
                 angles_deg=_angles(more),
                 patient=more.get("patient", ""),
@@ -198,6 +204,8 @@ def _challenge(folder: Path) -> list[FilmTruth]:
         names = [row[0].strip() for row in _cells(table)]
         marks = np.array([[float(v) for v in row] for row in _cells(labels / "landmarks.csv")])
         angles = [[float(v) for v in row[:3]] for row in _cells(labels / "angles.csv")]
+        if not marks.size and angles:
+            marks = np.full((len(names), 136), np.nan)
         if marks.shape != (len(names), 136) or (angles and len(angles) != len(names)):
             raise ValueError(f"{len(names)} films, {marks.shape} landmarks, {len(angles)} angles")
         # 68 x, then 68 y; four corners a vertebra.

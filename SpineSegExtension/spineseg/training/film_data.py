@@ -65,9 +65,13 @@ def film_cases(folder: Path, view: str = AP) -> list[FilmTruth]:
 
 
 def view_cases(folder: Path, view: str) -> list[FilmTruth]:
-    """Return all films of a folder that show a view; one without a patient is one of its own."""
+    """Return the films of a folder with a vertebra that is known and that show a view.
+
+    One without a patient is one of its own.
+    """
     folder = folder / PLACES[view] if (folder / PLACES[view]).is_dir() else folder
-    found = [truth for truth in find_film_truths(folder) if truth.view == view]
+    every = find_film_truths(folder)
+    found = [truth for truth in every if truth.view == view and truth.known.any()]
     return [t if t.patient else replace(t, patient=t.path.stem) for t in found]
 
 
