@@ -10,8 +10,12 @@ import pytest
 from spineseg.errors import InputError
 from spineseg.evaluation import level_identification, level_statistics
 from spineseg.labels import USUAL_VERTEBRAE
+from spineseg.methods.classes import CoarseClass
+from spineseg.methods.instances import Instance
 from spineseg.methods.level_statistics import SPACING
 from spineseg.methods.levels import Evidence, name_levels, spell
+from spineseg.methods.naming import gather_evidence
+from spineseg.volume import Volume
 
 USUAL = [level.name for level in USUAL_VERTEBRAE]
 
@@ -152,6 +156,37 @@ def test_collapsed_vertebra_does_not_shift_the_count() -> None:
     for n in range(5, len(evidence)):
         evidence[n] = replace(evidence[n], centroid=evidence[n].centroid + [0, 0, 12.0])
     assert name_levels(evidence).levels == names
+
+
+def test_below_a_skull_lies_the_atlas() -> None:
+    seen = spine(between("C1", "C7"), "")
+    seen[0] = replace(seen[0], has_body=True)
+    top = replace(seen[0], skull=True)
+
+    def odds(evidence: list[Evidence]) -> float:
+        ways = name_levels(evidence).alternatives
+        atlas = sum(p for way, p in ways if way[0] == "C1")
+        return atlas / sum(p for way, p in ways if way[0] != "C1")
+
+    assert odds([top, *seen[1:]]) > 8 * odds(seen)
+    cropped = spine(between("C2", "L5"))
+    assert name_levels(cropped).levels[0] == "C2"
+
+
+@pytest.mark.parametrize(("up_mm", "seen"), [(35.0, True), (90.0, False), (-35.0, False)])
+def test_a_skull_is_bone_above_in_line_with_the_spine(up_mm: float, seen: bool) -> None:
+    regions = Volume(np.zeros((60, 40, 40), np.uint8), np.diag([4.0, 4.0, 4.0, 1.0]))
+    k = round((120 + up_mm) / 4)
+    regions.array[k - 3 : k + 4, 14:26, 14:26] = CoarseClass.OTHER_BONE
+    first = Instance(
+        np.array([80.0, 80.0, 120.0]), 900, 400, False, False, False, True, 1.0,
+        np.array([0.0, 0.0, -1.0]),
+    )  # fmt: skip
+    classes = Volume(np.zeros((4, 4, 4), np.uint8), np.diag([1.5, 1.5, 1.5, 1.0]))
+    instances = classes.like(np.ones_like(classes.array))
+    second = replace(first, centroid=np.array([80.0, 80.0, 100.0]))
+    found = gather_evidence(classes, instances, [first, second], regions)
+    assert [one.skull for one in found] == [seen, False]
 
 
 def test_missing_ribs_tell_nothing_when_no_rib_is_found() -> None:

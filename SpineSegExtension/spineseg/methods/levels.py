@@ -38,6 +38,9 @@ _SURE_ALONE = 0.9
 """Probability that a vertebra's name must reach where the whole naming is unsure."""
 
 _OVERLOOKED = 0.01  # chance that the next vertebra was not found
+_NO_ATLAS = (
+    0.05  # the same of an atlas below a skull that is seen; 0 of 162 digital ones (cautious)
+)
 _CENTER_SD = 0.05  # of the log spacing, from our own centres' errors, beside the patients'
 _CUT_SD = 0.3  # of the log spacing, beside a vertebra that the field of view cuts
 _BLOCK_SD = 0.1  # of the log spacing, beside two vertebrae that were seen as one
@@ -75,6 +78,8 @@ class Evidence:
     beyond : float
         Volume of a body that was not counted above the first or below the last vertebra, over its
         own body's.
+    skull : bool
+        Whether the skull is seen right above it.
     """
 
     centroid: Floats
@@ -85,6 +90,7 @@ class Evidence:
     complete: bool = True
     double: float = 0.0
     beyond: float = 0.0
+    skull: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,7 +204,7 @@ def _weigh(column: Column, evidence: Sequence[Evidence]) -> list[tuple[tuple[str
             gaps = apart[steps - 1, rows[:-1], place[:, :-1]].sum(axis=1)
             weight = weight + _log_sum(gaps + sizes)
         # Every start is as likely as another: fields of view begin anywhere.
-        weight = weight + column.prior - np.log(m)
+        weight = weight + column.prior - np.log(m) + _below_skull(evidence, starts)
         result += [
             (tuple(column.names[p] for p in row), float(w))
             for row, w in zip(place, weight, strict=True)
@@ -233,12 +239,18 @@ def _weigh_blocks(
         fit = (-(_TAIL + 1) / 2 * np.log1p(off**2 / _TAIL) - np.log(sd)).sum(axis=0)
         halves = np.logaddexp(seen[number, upper[number]], seen[number, lower[number]])
         weight = column.prior - np.log(m) + seen[np.arange(n), upper].sum()
+        weight += float(_below_skull(evidence, np.array([start]))[0])
         weight += halves - seen[number, upper[number]] - 2 * np.log(2)
         weight += _log_sum((fit + _size_prior())[None])[0]
         weight += np.log(evidence[number].double / (1 - evidence[number].double))
         for way in (upper, lower):
             result.append((number, tuple(column.names[p] for p in way), float(weight)))
     return result
+
+
+def _below_skull(evidence: Sequence[Evidence], starts: NDArray[np.int64]) -> Floats:
+    """Log chance of each first level, by its index: right below the skull lies C1."""
+    return np.where((starts > 0) & evidence[0].skull, np.log(_NO_ATLAS), 0.0)
 
 
 def _size_prior() -> Floats:
