@@ -8,6 +8,7 @@ import slicer
 import vtk
 from CycleGANTranslateLib.Logic import TranslateLogic, TranslateTargets
 from CycleGANTranslateLib.Parameters import CycleGANTranslateParameterNode, Overlay
+from CycleGANTranslateLib.PreviewSection import PreviewSection
 from CycleGANTranslateLib.Threshold import BoneSettings
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -28,7 +29,6 @@ from SpineSegExtension import ensureDependencies
 
 SEGMENT_EDITOR_TAG = "CycleGANTranslateEditor"
 SECTIONS = ("inputs", "translate", "threshold", "edit", "landmarks", "export", "advanced")
-PREVIEW_DELAY_MS = 200
 
 
 class CycleGANTranslate(ScriptedLoadableModule):
@@ -79,12 +79,10 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.ui = None
         self.panel = None
         self.fresh = None
+        self.preview = None
         self._parameterNode = None
         self._binding = None
-        self._previewNode = None
-        self._previewed = None
         self._shown = None
-        self._timer = None
 
     # Life of the panel
 
@@ -116,13 +114,15 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         )
         self.ui.segmentEditorWidget.setSegmentationNodeSelectorVisible(False)
         self.ui.segmentEditorWidget.setSourceVolumeNodeSelectorVisible(False)
-        # A slider moves faster than a volume is thresholded: only where it rests counts.
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(PREVIEW_DELAY_MS)
-        self._timer.timeout.connect(self._updatePreview)
+        self.preview = PreviewSection(
+            self.panel,
+            self.logic,
+            lambda: self._parameterNode,
+            self._bone,
+            qt.QTimer(),
+            self._update,
+        )
         self.ui.applyButton.clicked.connect(self.onApplyButton)
-        self.ui.previewButton.toggled.connect(self.onPreviewButton)
         self.ui.thresholdButton.clicked.connect(self.onThresholdButton)
         self.ui.undoButton.clicked.connect(lambda: self.panel.attempt(self.logic.undo))
         self.ui.loadButton.clicked.connect(self.onLoadButton)
@@ -138,10 +138,8 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def cleanup(self):
         if self.logic:
             self.logic.close()
-        if self._timer:
-            self._timer.stop()
         if self.ui:
-            self.ui.previewButton.checked = False
+            self.preview.close()
         self.setParameterNode(None)
         self.removeObservers()
         if self.ui:
@@ -169,9 +167,8 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def onSceneStartClose(self, caller, event):
         self.logic.close()
-        self._timer.stop()
-        self._previewNode = self._previewed = self._shown = None
-        self.ui.previewButton.checked = False
+        self.preview.forget()
+        self._shown = None
         self.setParameterNode(None)
         self.ui.segmentEditorWidget.setSegmentationNode(None)
 
@@ -234,7 +231,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.panel.offer(
             self.ui.applyButton, reason, _("Translate the MR to CT and segment its vertebrae.")
         )
-        self._updateThreshold(bone)
+        self.preview.update()
         reason = "" if self.logic.canUndo else _("There is no threshold to take back.")
         toolTip = _("Take the last threshold back. The brush has an undo of its own.")
         self.panel.offer(self.ui.undoButton, reason, toolTip)
@@ -264,24 +261,6 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             # On the synthetic CT the editor's own thresholds mean bone.
             editor.setSourceVolumeNode(parameters.syntheticCt or source)
         self._updateViews()
-
-    def _updateThreshold(self, bone):
-        """Bring the preview and its buttons up to date."""
-        parameters, threshold = self._parameterNode, self.logic.threshold
-        if parameters.syntheticCt is None:
-            self.ui.previewButton.checked = False
-        reason = threshold.validatePreview(parameters.syntheticCt, bone)
-        on = self.ui.previewButton.checked
-        toolTip = _("Show what this threshold calls bone, and follow the sliders.")
-        self.panel.offer(self.ui.previewButton, "" if on else reason, toolTip)
-        self.ui.thresholdLabel.text = reason if on else ""
-        reason = threshold.validate(
-            parameters.syntheticCt, parameters.bodies, parameters.segmentation, bone
-        )
-        toolTip = _("Find the bone around the bodies again. What you have painted stays as it is.")
-        self.panel.offer(self.ui.thresholdButton, reason, toolTip)
-        if on and self._previewed != (bone, parameters.syntheticCt):
-            self._timer.start()
 
     def _updateViews(self):
         """Lay what was chosen over the MR in all slice views, and link them."""
@@ -369,30 +348,6 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self._parameterNode.segmentation.GetDisplayNode().SetVisibility3D(False)
 
     # Small things
-
-    def onPreviewButton(self, on):
-        """Show a preview of the threshold, or remove it."""
-        if on:
-            self._updatePreview()
-            return
-        self._timer.stop()
-        self.logic.threshold.removePreview(self._previewNode)
-        self._previewNode = self._previewed = None
-        self._update()
-
-    def _updatePreview(self):
-        parameters = self._parameterNode
-        if not self.ui or parameters is None or not self.ui.previewButton.checked:
-            return
-        bone = self._bone()
-        self._previewed = (bone, parameters.syntheticCt)
-        try:
-            shown = self.logic.threshold.preview(parameters.syntheticCt, bone, self._previewNode)
-        except InputError as error:
-            self.ui.thresholdLabel.text = str(error)
-        else:
-            self._previewNode = shown.previewNode
-            self.ui.thresholdLabel.text = "\n".join([shown.summary(), *shown.warnings])
 
     def onLoadButton(self):
         self.panel.attempt(self._load)

@@ -120,7 +120,7 @@ def test_a_preview_that_loses_its_ground_is_gone(translated, scene, slicerApp, h
     ui = translated.ui
     ui.previewButton.click()
     if how == "deleted":
-        scene.RemoveNode(translated._previewNode)
+        scene.RemoveNode(translated.preview.node)
         ui.boneRangeWidget.setValues(200.0, 700.0)
         waitFor(slicerApp, lambda: len(previews(scene)) == 1)
         ui.previewButton.click()
