@@ -40,6 +40,8 @@ ITERATIONS = 100  # the paper's
 _NOWHERE_MM = 15.0  # mean distance after ICP at which points and model are no pair
 _CLEARLY = 0.6  # a reflected set that fits this much better is the right one
 _SLID_MM, _TURNED_DEG = 20.0, 35.0
+_ROUNDS = 30  # of ICP with which a reflected set is tried
+_LEAST_SPAN = 0.12  # of the surface's own: less are points in another unit, or on one spot
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,11 @@ class LevelFit:
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """Fits from the top to the bottom, and what makes them doubtful."""
+    """Fits from the top to the bottom, what makes them doubtful, and the rounds of ICP."""
 
     fits: list[LevelFit]
     warnings: list[str] = field(default_factory=list)
+    iterations: int = ITERATIONS
 
     @property
     def mean(self) -> float:
@@ -134,8 +137,9 @@ def validate(
     Raises
     ------
     InputError
-        A vertebra with landmarks has no surface, too few landmarks or landmarks on a line; the
-        points are no pair to the model; or they are reflected.
+        A vertebra with landmarks has no surface, too few landmarks or landmarks on a line or on
+        one spot; the points are no pair to the model, their levels are out of order, or they are
+        reflected.
     """
     progress = progress or Progress()
     groups: dict[str, list[Landmark]] = {}
@@ -152,7 +156,8 @@ def validate(
         progress("register", n / len(groups), level)
         fits.append(_fit(level, groups[level], surfaces[level], iterations))
     progress("register", 1.0)
-    return _compared(fits)
+    _refuse_disorder(fits)
+    return replace(_compared(fits), iterations=iterations)
 
 
 def _order(level: str) -> int:
@@ -166,8 +171,17 @@ def _fit(level: str, landmarks: list[Landmark], surface: Any, iterations: int) -
     check_points(points, level)
     closest = closest_points(surface)
     corners = mesh_arrays(surface)[0]
+    span, size = (float(np.linalg.norm(np.ptp(of, axis=0))) for of in (points, corners))
+    if span < _LEAST_SPAN * size:
+        raise InputError(
+            f"The landmarks of {level} span {span:.0f} mm, its surface {size:.0f} mm: so few"
+            " millimetres fit anywhere.",
+            "Check the unit (mm), and spread landmarks over the whole vertebra.",
+        )
     found = icp(points, closest, iterations, rough(points, corners, closest))
-    _refuse_reflected(level, points, corners, closest, found)
+    # Against reflections that have had their rounds, these must have had theirs.
+    settled = found if iterations >= _ROUNDS else icp(points, closest, _ROUNDS, found.transform)
+    _refuse_reflected(level, points, corners, closest, settled)
     if found.distances_mm.mean() > _NOWHERE_MM:
         raise InputError(
             f"The landmarks of {level} stay {found.distances_mm.mean():.0f} mm away from its"
@@ -195,13 +209,31 @@ def _refuse_reflected(
     least = float(found.distances_mm.mean())
     for name, signs in ways.items():
         other = middle + (points - middle) * np.array(signs)
-        fit = icp(other, closest, 30, rough(other, corners, closest))
+        fit = icp(other, closest, _ROUNDS, rough(other, corners, closest))
         error = float(fit.distances_mm.mean())
         if error < _CLEARLY * least and least - error > 0.7:
             raise InputError(
                 f"The landmarks of {level} seem to be {name}: so they would fit to"
                 f" {error:.1f} mm instead of {least:.1f} mm.",
                 "Check the file's coordinate system and its left and right.",
+            )
+
+
+def _refuse_disorder(fits: list[LevelFit]) -> None:
+    """Refuse vertebrae whose landmarks follow each other the other way than in the model."""
+    for upper, lower in zip(fits, fits[1:], strict=False):
+        before, after = (
+            of[1] - of[0]
+            for of in zip(
+                *((f.points.mean(axis=0), f.moved.mean(axis=0)) for f in (upper, lower)),
+                strict=True,
+            )
+        )
+        if before @ after < 0:
+            raise InputError(
+                f"The landmarks of {upper.level} and {lower.level} follow each other the other way"
+                " than these vertebrae do.",
+                "Check the levels of the landmarks.",
             )
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spineseg.manifest import FILE_NAME as MANIFEST
 from spineseg.manifest import InputRecord, RunManifest, machine, now, output_hashes
 from spineseg.progress import Progress
-from spineseg.validation import ITERATIONS, LevelFit, ValidationResult
+from spineseg.validation import LevelFit, ValidationResult
 
 if TYPE_CHECKING:
     from vtkmodules.vtkCommonDataModel import vtkPolyData
@@ -84,9 +84,9 @@ def save_validation(
             progress("models", 0.4 * n / len(result.fits), fit.level)
             write_distance_model(fit, surfaces[fit.level], made / MODELS / f"{fit.level}.vtp")
         manifest = RunManifest(
-            task="validate", method="icp", inputs=list(inputs), settings={"iterations": ITERATIONS},
-            models=[], timings={}, warnings=list(result.warnings), grid={}, created=now(),
-            machine=machine(),
+            task="validate", method="icp", inputs=list(inputs),
+            settings={"iterations": result.iterations}, models=[], timings={},
+            warnings=list(result.warnings), grid={}, created=now(), machine=machine(),
         )  # fmt: skip
         _write_report(result, rows, surfaces, made / REPORT, title, progress.part(0.4, 1.0))
         replace(manifest, outputs=output_hashes(made)).write(made / MANIFEST)
@@ -163,7 +163,7 @@ def _write_report(
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     html = environment.from_string(source.read_text(encoding="utf-8")).render(
         title=title, created=now(), rows=rows, warnings=result.warnings, mean=result.mean,
-        sd=result.sd, iterations=ITERATIONS, pictures=pictures,
+        sd=result.sd, iterations=result.iterations, pictures=pictures,
     )  # fmt: skip
     path.write_text(html, encoding="utf-8", newline="\n")
 

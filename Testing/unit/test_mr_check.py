@@ -9,7 +9,7 @@ from spineseg.labels import USUAL_VERTEBRAE
 from spineseg.methods.classes import FineClass
 from spineseg.methods.from_sacrum import name_from_sacrum
 from spineseg.methods.instances import Instance
-from spineseg.methods.mr_check import check_mr
+from spineseg.methods.mr_check import check_mr, finite_mr
 from spineseg.methods.mr_sacral import count_without_sacrum
 from spineseg.volume import Volume
 
@@ -36,6 +36,24 @@ def test_an_mr_is_taken() -> None:
 def test_what_is_no_mr_of_a_spine_is_refused(volume: Volume, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         check_mr(volume)
+
+
+def test_a_ct_without_air_is_no_mr() -> None:
+    # Cropped to the spine: fat, soft tissue and bone, nothing darker.
+    with pytest.raises(InputError, match="it is a CT"):
+        check_mr(mr(low=-150, high=900))
+    assert check_mr(mr(low=-100, high=100)) == []  # an MR less its mean
+
+
+def test_voxels_without_a_number_are_dark_and_leave_the_range() -> None:
+    volume = mr(low=20)
+    volume.array[:20], volume.array[30] = np.nan, np.inf
+    found = finite_mr(volume)
+    assert found.array.min() == found.array[0, 0, 0] == np.nanmin(volume.array)
+    assert found.array[30].max() == found.array.min()
+    assert check_mr(found) == []
+    with pytest.raises(InputError, match="same value"):
+        finite_mr(volume.like(np.full(volume.shape, np.nan, np.float32)))
 
 
 def test_empty_slices_are_counted_across_the_series() -> None:

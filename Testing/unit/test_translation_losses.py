@@ -7,8 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spineseg.errors import InputError
 from spineseg.methods.classes import FineClass
-from spineseg.training.cyclegan import MadeBefore, TranslationLoss, TranslationSettings, preset
+from spineseg.training.cyclegan import (
+    MadeBefore,
+    TranslationLoss,
+    TranslationSettings,
+    fit,
+    preset,
+)
 from spineseg.training.samples import IGNORE
 from spineseg.training.translation_losses import (
     CLASSES,
@@ -136,6 +143,12 @@ def test_the_papers_preset_is_the_papers() -> None:
     assert windows.patients > 0  # curves in both domains, but none of their pairs
     for name in ("cycle", "gradient", "adversarial", "pairs", "maps", "density", "first", "rate"):
         assert getattr(windows, name) == getattr(paper, name)
+
+
+def test_an_unknown_adversarial_loss_is_refused_before_any_work(tmp_path) -> None:
+    with pytest.raises(InputError, match="no adversarial loss “wasserstein”"):
+        fit(None, {"output": tmp_path / "out", "adversarial": "wasserstein"})
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_loss_takes_part_in_a_step_and_every_network_learns() -> None:

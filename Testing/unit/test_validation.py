@@ -156,6 +156,16 @@ def test_wrong_levels_and_few_points_are_refused() -> None:
         validate(surfaces(), far)
 
 
+def test_levels_out_of_order_and_another_unit_are_refused() -> None:
+    swap = {"T8": "T9", "T9": "T8"}
+    swapped = [replace(p, level=swap.get(p.level, p.level)) for p in landmarks()]
+    with pytest.raises(InputError, match="T8 and T9 follow each other the other way"):
+        validate(surfaces(), swapped)
+    in_cm = [replace(p, position=tuple(v / 10 for v in p.position)) for p in landmarks()]
+    with pytest.raises(InputError, match="Check the unit"):
+        validate(surfaces(), in_cm)
+
+
 def test_a_vertebra_that_moved_otherwise_is_named() -> None:
     points = landmarks()
     lifted = [
@@ -226,6 +236,11 @@ def test_the_command_writes_and_refuses(tmp_path: Path) -> None:
     )
     assert bad.exit_code == 2
     assert not (tmp_path / "p").exists()
+    few = ["validate", str(labels), str(tmp_path / "points.csv"), "--iterations", "3"]
+    assert run.invoke(app, [*few, "-o", str(tmp_path / "q")]).exit_code == 0
+    record = json.loads((tmp_path / "q" / "run.json").read_text(encoding="utf-8"))
+    assert record["settings"] == {"iterations": 3}
+    assert "3 rounds of ICP" in " ".join((tmp_path / "q" / "report.html").read_text().split())
 
 
 def test_the_rough_alignment_undoes_a_shift() -> None:

@@ -14,13 +14,12 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from spineseg.inference import finite_scan
 from spineseg.labels import OTHER_BONE
 from spineseg.methods.classes import FineClass
 from spineseg.methods.from_sacrum import name_from_sacrum
 from spineseg.methods.instances import split_vertebrae
 from spineseg.methods.loading import Network, load_network
-from spineseg.methods.mr_check import check_mr
+from spineseg.methods.mr_check import check_mr, finite_mr
 from spineseg.methods.mr_sacral import count_without_sacrum
 from spineseg.methods.runlog import RunLog, renumber
 from spineseg.methods.to_scan import FineMaps, covered, to_scan
@@ -140,7 +139,7 @@ def run(
 ) -> TranslationResult:  # fmt: skip
     """Translate with networks that are loaded; as `predict` otherwise."""
     log = RunLog(asdict(settings), MODELS)
-    mr = finite_scan(volume)
+    mr = finite_mr(volume)
     log.warnings += check_mr(mr)
     with log.timed("translate"):
         part = progress.part(0.02, 0.6)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from spineseg.errors import InputError
+from spineseg.inference import finite_scan
 from spineseg.volume import Volume
 
-__all__ = ["check_mr"]
+__all__ = ["check_mr", "finite_mr"]
 
 _THICK_MM = 6.0
 _LEAST_SIDE_MM, _MOST_SIDE_MM = 60.0, 2500.0
 _AIR_HU = -500.0  # nothing but a CT is as low as this in a tenth of its voxels
+_FAT_HU = (-200.0, -30.0)  # no MR has a tenth of its voxels here and bright ones above 300
 _FLAT = 0.5  # share of slices with a single value from which on the volume says too little
 
 
@@ -48,7 +50,10 @@ def check_mr(mr: Volume) -> list[str]:
             "Export it again with the voxel size in mm.",
         )
     sample = mr.array[tuple(slice(None, None, max(1, n // 64)) for n in mr.shape)]
-    if np.mean(sample < _AIR_HU) > 0.1 and float(sample.max()) > 100:
+    # A CT that is cropped to the spine shows no air, but always fat.
+    fat = float(np.mean((sample > _FAT_HU[0]) & (sample < _FAT_HU[1])))
+    air = float(np.mean(sample < _AIR_HU))
+    if (air > 0.1 and float(sample.max()) > 100) or (fat > 0.1 and float(sample.max()) > 300):
         raise InputError(
             "The scan's values are Hounsfield units: it is a CT, which needs no translation.",
             "Segment it as it is (spineseg segment), or open the MR.",
@@ -71,3 +76,15 @@ def check_mr(mr: Volume) -> list[str]:
     if min(sides) < 40:
         found.append(f"The MR is only {min(sides):.0f} mm wide: bodies are cut at its sides.")
     return found
+
+
+def finite_mr(mr: Volume) -> Volume:
+    """Return an MR as `spineseg.inference.finite_scan` does, with NaN as dark as its darkest voxel.
+
+    What stands for air in a CT lies far below any MR, whose own range would be lost.
+    """
+    if mr.array.dtype.kind == "f":
+        finite = np.isfinite(mr.array)
+        if finite.any() and not finite.all():
+            mr = mr.like(np.where(finite, mr.array, mr.array[finite].min()))
+    return finite_scan(mr)

@@ -25,6 +25,7 @@ from .translation_pool import Real, Source, add_sources, folder_sources, load_po
 #: CTs of the project's data folder whose voxels the CT domain is made of; verse014 is held out.
 DATA_CT = ("lidc", "nsclc", "crlm", "tptbox", "totalsegmentator")
 PRESETS = ("small", "paper", "paper-patch")
+ADVERSARIAL = ("log", "squares")
 #: Losses that take part only after the first stage; 0 in the log until then.
 LATER = ("cycle", "gradient", "fooled", "judged")
 #: Bone must be denser than this inside outlined bodies, soft tissue less than the other (HU).
@@ -343,7 +344,8 @@ def fit(
 
     Raises
     ------
-    InputError : the output folder holds another training and ``resume`` is off; no data.
+    InputError : the output folder holds another training and ``resume`` is off; no data; no such
+        adversarial loss.
     """
     from ..weights import load_state
     from .loop import world
@@ -360,6 +362,11 @@ def fit(
     )
     known = {f.name for f in fields(TranslationSettings)}
     settings = replace(settings, **{k: v for k, v in given.items() if k in known and v is not None})
+    if settings.adversarial not in ADVERSARIAL:
+        raise InputError(
+            f"There is no adversarial loss “{settings.adversarial}”.",
+            f"Choose one of: {', '.join(ADVERSARIAL)}.",
+        )
     output = Path(given["output"])
     folder, pool = output / "cyclegan", output / "pool"
     if not given.get("resume") and (folder / "checkpoint.safetensors").exists():
