@@ -40,6 +40,7 @@ ITERATIONS = 100  # the paper's
 _NOWHERE_MM = 15.0  # mean distance after ICP at which points and model are no pair
 _CLEARLY = 0.6  # a reflected set that fits this much better is the right one
 _SLID_MM, _TURNED_DEG = 20.0, 35.0
+_FAR_MM, _FARTHER = 4.0, 3.0  # mean distance of a vertebra, also over the median of the others'
 _ROUNDS = 30  # of ICP with which a reflected set is tried
 _LEAST_SPAN = 0.12  # of the surface's own: less are points in another unit, or on one spot
 
@@ -241,9 +242,16 @@ def _compared(fits: list[LevelFit]) -> ValidationResult:
     """Warn of vertebrae that moved otherwise than the others: ICP may have slid to a neighbour."""
     shifts = np.array([fit.translation_mm for fit in fits])
     usual = np.median(shifts, axis=0)
+    means = np.array([fit.mean for fit in fits])
     kept, warnings = [], []
-    for fit, shift in zip(fits, shifts, strict=True):
+    for n, (fit, shift) in enumerate(zip(fits, shifts, strict=True)):
         notes = []
+        others = np.delete(means, n)
+        if len(others) and fit.mean > max(_FAR_MM, _FARTHER * float(np.median(others))):
+            notes.append(
+                f"{fit.level} stays {fit.mean:.1f} mm away, the others {np.median(others):.1f} mm:"
+                " its level may be another, or some of its points."
+            )
         away = float(np.linalg.norm(shift - usual))
         if len(fits) > 2 and away > _SLID_MM:
             notes.append(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from spineseg.cli import app
 from spineseg.errors import InputError
-from spineseg.evaluation.cyclegan import evaluate
+from spineseg.evaluation.cyclegan import REFERENCE, evaluate
 from spineseg.evaluation.phantom_landmarks import phantom_landmarks
-from spineseg.io.images import write_volume
+from spineseg.io.images import read_volume, write_volume
 from spineseg.io.landmarks import write_landmarks
 from spineseg.phantom import PhantomSettings, generate
 from spineseg.phantom.magnetic import bodies_of
@@ -55,6 +56,17 @@ def test_the_table_is_the_papers(cases: Path, tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "t.csv").open(encoding="utf-8")))
     assert sum(r["kind"] == "landmarks" for r in rows) == 5
     assert sum(r["kind"] == "body" for r in rows) == len(scores)
+
+
+def test_a_case_without_found_bodies_counts_as_missed(cases: Path, tmp_path: Path) -> None:
+    lost = tmp_path / "cases" / "P4"
+    lost.mkdir(parents=True)
+    shutil.copy(cases / "P1" / REFERENCE, lost)
+    table = evaluate(tmp_path / "cases", tmp_path / "t.csv")
+    assert "count as missed" in table.failed["P4"]
+    truth = read_volume(lost / REFERENCE)
+    assert len(table.bodies["P4"]) == len(np.unique(truth.array)) - 1 > 0
+    assert all(score.dice == 0 and not score.found for score in table.bodies["P4"])
 
 
 def test_a_bad_case_is_named_and_ends_nothing(cases: Path, tmp_path: Path) -> None:

@@ -178,6 +178,14 @@ def test_a_vertebra_that_moved_otherwise_is_named() -> None:
     assert any(text.startswith("T9 moved") for text in result.warnings)
 
 
+def test_a_vertebra_that_stays_away_is_named() -> None:
+    rough = {p.label: p for p in landmarks(9.0) if p.level == "T9"}
+    points = [rough.get(p.label, p) if p.level == "T9" else p for p in landmarks()]
+    result = validate(surfaces(), points)
+    assert [text.split()[0] for text in result.warnings if "stays" in text] == ["T9"]
+    assert not any("stays" in text for text in validate(surfaces(), landmarks()).warnings)
+
+
 def test_label_maps_and_stl_folders_give_the_same(tmp_path: Path) -> None:
     from_labels = read_surfaces(model(str(tmp_path)))
     for space in ("LPS", "RAS"):

@@ -198,7 +198,8 @@ class TranslationLoss:
         if self.done >= self.settings.first:
             unpaired, more = self._unpaired(network, batch, made)
             return total + unpaired, parts | more
-        return total, parts | dict.fromkeys(LATER, 0.0)
+        later = (*LATER, "identity") if self.settings.identity else LATER
+        return total, parts | dict.fromkeys(later, 0.0)
 
     def _known(self, full: Any, half: Any, batch: dict[str, Any]) -> tuple[Any, dict[str, float]]:
         """What digital pairs and outlined bodies say."""
