@@ -6,6 +6,7 @@ from pathlib import Path
 import qt
 import slicer
 import vtk
+from CycleGANTranslateLib.LandmarkSection import LandmarkSection
 from CycleGANTranslateLib.Logic import TranslateLogic, TranslateTargets
 from CycleGANTranslateLib.Parameters import CycleGANTranslateParameterNode, Overlay
 from CycleGANTranslateLib.PreviewSection import PreviewSection
@@ -80,6 +81,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.panel = None
         self.fresh = None
         self.preview = None
+        self.landmarks = None
         self._parameterNode = None
         self._binding = None
         self._shown = None
@@ -122,11 +124,12 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             qt.QTimer(),
             self._update,
         )
+        self.landmarks = LandmarkSection(
+            self.panel, self.logic, slicer.mrmlScene, lambda: self._parameterNode
+        )
         self.ui.applyButton.clicked.connect(self.onApplyButton)
         self.ui.thresholdButton.clicked.connect(self.onThresholdButton)
         self.ui.undoButton.clicked.connect(lambda: self.panel.attempt(self.logic.undo))
-        self.ui.loadButton.clicked.connect(self.onLoadButton)
-        self.ui.measureButton.clicked.connect(self.onMeasureButton)
         self.ui.exportButton.clicked.connect(self.onExportButton)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -235,16 +238,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         reason = "" if self.logic.canUndo else _("There is no threshold to take back.")
         toolTip = _("Take the last threshold back. The brush has an undo of its own.")
         self.panel.offer(self.ui.undoButton, reason, toolTip)
-        reason = self.logic.landmarks.validateFile(parameters.landmarkFile)
-        self.panel.offer(self.ui.loadButton, reason, _("Load the file's landmarks as points."))
-        reason = self.logic.landmarks.validate(
-            parameters.segmentation, source, parameters.landmarks
-        )
-        self.panel.offer(
-            self.ui.measureButton,
-            reason,
-            _("Bring each vertebra's landmarks to its surface, and measure what remains."),
-        )
+        self.landmarks.update()
         reason = self.logic.validateExport(parameters.segmentation, source, parameters.exportFolder)
         self.panel.offer(self.ui.exportButton, reason, _("Write models for planning."))
         for view, table in (
@@ -328,33 +322,7 @@ class CycleGANTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             )
         )
 
-    def onMeasureButton(self):
-        """Register the landmarks and show their distances."""
-        parameters = self._parameterNode
-        self.panel.run(
-            lambda: self.logic.landmarks.measure(
-                parameters.segmentation,
-                parameters.inputVolume,
-                parameters.landmarks,
-                parameters.validationTable,
-                self.panel.onProgress,
-            ),
-            self._takeMeasurement,
-        )
-
-    def _takeMeasurement(self, outcome):
-        self._parameterNode.validationTable = outcome.tableNode
-        # The coloured models lie where the segments' own surfaces are.
-        self._parameterNode.segmentation.GetDisplayNode().SetVisibility3D(False)
-
     # Small things
-
-    def onLoadButton(self):
-        self.panel.attempt(self._load)
-
-    def _load(self):
-        parameters = self._parameterNode
-        parameters.landmarks = self.logic.landmarks.load(slicer.mrmlScene, parameters.landmarkFile)
 
     def onRefreshButton(self):
         parameters = self._parameterNode

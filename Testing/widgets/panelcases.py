@@ -7,6 +7,7 @@ from typing import Any
 
 import fracturecases
 import numpy as np
+import slicer
 import tinytranslate
 import tinyworker
 from nodecases import obliqueAffine
@@ -232,6 +233,14 @@ def visibleState(panel: Any) -> tuple[Any, ...]:
         ui.inputsCollapsibleButton.enabled,
         ui.statusLabel.text,
     )
+
+
+def entered(name: str, slicerApp: Any) -> Any:
+    """Return a module's panel, a new one after a reload, once a user has opened it."""
+    panel = slicer.util.getModuleWidget(name)
+    panel.parent.enter()
+    slicerApp.processEvents()
+    return panel
 
 
 def nodesOf(scene: Any) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import pytest
 import slicer
 import tinycobb
 import tinycobbworker
-from panelcases import Steps, nodesOf, visibleState
+from panelcases import Steps, entered, nodesOf, visibleState
 from spineseg import registry
 from spineseg.errors import MemoryLimitError
 from spineseg.io.films import Film
@@ -271,9 +271,7 @@ def test_a_module_is_reloaded_in_the_middle_of_a_run(panel, film, messages, slic
     run(panel, during=lambda: slicer.util.reloadScriptedModule(NAME))
     panel.ui.applyButton.click()
     assert messages == []
-    new = slicer.util.getModuleWidget(NAME)
-    new.parent.enter()
-    slicerApp.processEvents()
+    new = entered(NAME, slicerApp)
     assert new is not panel
     assert new._parameterNode.film is film
     assert (new.ui.applyButton.text, new.ui.applyButton.enabled) == ("Measure", True)

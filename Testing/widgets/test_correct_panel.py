@@ -8,10 +8,8 @@ import pytest
 import slicer
 from clickworker import FakeWorker
 from panelcases import SegmentCase, Steps
-from spineseg import labels
-from spineseg.result import Vertebra
+from sessionanswers import segmented
 from SpineSegMRML import segments, volumes
-from SpineSegMRML.jobs import JobOutcome
 from SpineSegMRML.layers import Mask, masks
 
 
@@ -25,22 +23,12 @@ def ct(scene):
     return volumes.addVolumeNode(scene, clickworker.scan(), "ct")
 
 
-def answer(volume):
-    truth = clickworker.truthArray()
-    found = []
-    for label in np.unique(truth[truth > 0]):
-        ijk = np.argwhere(truth == label)[:, ::-1]
-        place = tuple(volume.ijk_to_ras(ijk).mean(axis=0).tolist())
-        found.append(Vertebra(int(label), labels.display_name(int(label)), place, 1.0))
-    return JobOutcome(volume.like(truth), found)
-
-
 @pytest.fixture
 def panel(openPanel, ct):
     """The panel after a run."""
     opened = openPanel("VertebraSegment")
     opened.logic.clicks._worker, opened.logic.clicks._isOwn = FakeWorker(), False
-    SegmentCase.setRunner(opened, Steps(answer))
+    SegmentCase.setRunner(opened, Steps(segmented))
     opened.ui.applyButton.click()
     return opened
 

@@ -9,7 +9,7 @@ import pytest
 import slicer
 from fracturecases import L3, addPatient, atOnce, lower, measured, patient
 from FractureDetectLib import Points
-from panelcases import FractureSteps, nodesOf, visibleState
+from panelcases import FractureSteps, entered, nodesOf, visibleState
 from spineseg.errors import MemoryLimitError
 from SpineSegMRML import volumes
 
@@ -327,9 +327,7 @@ def test_a_module_is_reloaded_in_the_middle_of_a_search(panel, nodes, messages, 
     run(panel, during=lambda: slicer.util.reloadScriptedModule(NAME))
     panel.ui.applyButton.click()
     assert messages == []
-    new = slicer.util.getModuleWidget(NAME)
-    new.parent.enter()
-    slicerApp.processEvents()
+    new = entered(NAME, slicerApp)
     assert new is not panel
     assert new._parameterNode.segmentation is nodes[1]
     assert (new.ui.applyButton.text, new.ui.applyButton.enabled) == ("Search", True)

@@ -149,7 +149,7 @@ def run(
     if settings.confidence:
         with log.timed("confidence"):
             part = progress.part(0.6, 0.75)
-            sure = confidence_map(mr, made, to_mr, settings.batch, part, device)
+            sure = confidence_map(made, to_mr, settings.batch, part, device)
             confidence = sure.resampled_like(mr, order=1)
     with log.timed("bone"):
         progress("bone", 0.75, "Otsu's threshold")

@@ -38,9 +38,7 @@ _SURE_ALONE = 0.9
 """Probability that a vertebra's name must reach where the whole naming is unsure."""
 
 _OVERLOOKED = 0.01  # chance that the next vertebra was not found
-_NO_ATLAS = (
-    0.05  # the same of an atlas below a skull that is seen; 0 of 162 digital ones (cautious)
-)
+_NO_ATLAS = 0.05  # the same of an atlas right below a skull: 0 of 162 digital ones (cautious)
 _CENTER_SD = 0.05  # of the log spacing, from our own centres' errors, beside the patients'
 _CUT_SD = 0.3  # of the log spacing, beside a vertebra that the field of view cuts
 _BLOCK_SD = 0.1  # of the log spacing, beside two vertebrae that were seen as one

@@ -13,7 +13,9 @@ __all__ = ["check_mr", "finite_mr"]
 _THICK_MM = 6.0
 _LEAST_SIDE_MM, _MOST_SIDE_MM = 60.0, 2500.0
 _AIR_HU = -500.0  # nothing but a CT is as low as this in a tenth of its voxels
-_FAT_HU = (-200.0, -30.0)  # no MR has a tenth of its voxels here and bright ones above 300
+_FAT_HU = (-200.0, -30.0)  # no MR has a tenth of its voxels here and bone besides
+_SHARE = 0.1
+_TISSUE_HU, _BONE_HU = 100.0, 300.0  # a CT's brightest voxel is more: with air, and with fat
 _FLAT = 0.5  # share of slices with a single value from which on the volume says too little
 
 
@@ -53,7 +55,8 @@ def check_mr(mr: Volume) -> list[str]:
     # A CT that is cropped to the spine shows no air, but always fat.
     fat = float(np.mean((sample > _FAT_HU[0]) & (sample < _FAT_HU[1])))
     air = float(np.mean(sample < _AIR_HU))
-    if (air > 0.1 and float(sample.max()) > 100) or (fat > 0.1 and float(sample.max()) > 300):
+    most = float(sample.max())
+    if (air > _SHARE and most > _TISSUE_HU) or (fat > _SHARE and most > _BONE_HU):
         raise InputError(
             "The scan's values are Hounsfield units: it is a CT, which needs no translation.",
             "Segment it as it is (spineseg segment), or open the MR.",

@@ -48,14 +48,14 @@ class Translated:
         Tissue classes, probability of vertebral bone, votes.
     body : Volume
         uint8, probability of vertebral body, 0–255.
-    span : tuple of float
-        What counted as dark and bright in the MR.
+    image : (k, j, i) float32
+        The MR that was translated, -1 … 1.5 (`spineseg.intensity.mr_to_unit`).
     """
 
     ct: Volume
     maps: FineMaps
     body: Volume
-    span: tuple[float, float]
+    image: NDArray[np.float32]
 
 
 def translate_mr(
@@ -77,7 +77,8 @@ def translate_mr(
 
     grid, patch = whole_grid(mr, network)
     span = mr_range(_sample(mr))
-    image = _image(mr, grid, span)
+    read = scan_reader(mr, grid, fill=span[0])
+    image = mr_to_unit(read((0, 0, 0), grid.shape), span)
     ct = np.full(grid.shape, CT_UNIT_WINDOW[0], dtype=np.int16)
     classes, bone, body = (np.zeros(grid.shape, dtype=np.uint8) for _ in range(3))
     offsets = np.zeros((3, *grid.shape), dtype=np.float16)
@@ -107,13 +108,12 @@ def translate_mr(
         channels=lambda values: values[None],
     )
     maps = FineMaps(Volume(classes, grid.affine), Volume(bone, grid.affine), offsets)
-    return Translated(Volume(ct, grid.affine), maps, Volume(body, grid.affine), span)
+    return Translated(Volume(ct, grid.affine), maps, Volume(body, grid.affine), image)
 
 
 def confidence_map(
-    mr: Volume, made: Translated, network: Network, batch: int, progress: Progress,
-    device: torch.device,
-) -> Volume:  # fmt: skip
+    made: Translated, network: Network, batch: int, progress: Progress, device: torch.device
+) -> Volume:
     """How well the MR is recovered from its synthetic CT: uint8 0–100 on the CT's grid.
 
     A CT doesn't tell how bright marrow, fat and fluid are in a series: so brightness and contrast
@@ -121,8 +121,7 @@ def confidence_map(
     cycle MR → CT → MR then gives the MR back; 0 that the error left is `_LOST` of the MR's range of
     2. A cycle can also be wrong twice and look right.
     """
-    grid, patch = whole_grid(mr, network)
-    image = _image(mr, grid, made.span)
+    grid, patch = made.ct.grid, _fitted(made.ct.shape, network.patch)
     back = np.zeros(grid.shape, dtype=np.float32)
 
     def receive(start: int, out: torch.Tensor, seen: torch.Tensor) -> None:
@@ -135,7 +134,7 @@ def confidence_map(
         network.forward,
         _reader(made.ct.array),
         grid.shape,
-        plan(_signal(image, grid), patch, 0.1),
+        plan(_signal(made.image, grid), patch, 0.1),
         patch,
         receive,
         progress,
@@ -144,14 +143,9 @@ def confidence_map(
         batch=batch,
         channels=lambda hu: ct_to_unit(hu)[None],
     )
-    error = _unexplained(image, back, _FIT_MM / grid.spacing[0])
+    error = _unexplained(made.image, back, _FIT_MM / grid.spacing[0])
     sure = np.clip(1 - error / _LOST, 0, 1) * 100
     return Volume(np.rint(sure).astype(np.uint8), grid.affine)
-
-
-def _image(mr: Volume, grid: Grid, span: tuple[float, float]) -> NDArray[np.float32]:
-    """Return the MR on a grid, -1 … 1.5; dark outside the scan."""
-    return mr_to_unit(scan_reader(mr, grid, fill=span[0])((0, 0, 0), grid.shape), span)
 
 
 def _reader(array: NDArray[Any]) -> Reader:
@@ -181,20 +175,25 @@ def _unexplained(image: NDArray[Any], back: NDArray[Any], sigma: float) -> NDArr
 
 
 def whole_grid(mr: Volume, network: Network) -> tuple[Grid, Shape]:
-    """Return the network's grid over the whole MR, along the RAS axes, and its patch there.
-
-    Where the MR is little wider than the trained patch, one wider patch takes the place of two
-    that overlap almost wholly: a sagittal series is some 50 voxels wide, the trained patch 48.
-    """
+    """Return the network's grid over the whole MR, along the RAS axes, and its patch there."""
     corners = mr.grid.corners()
     low, high = corners.min(axis=0), corners.max(axis=0)
-    wide = np.ceil((high - low)[::-1] / network.spacing_mm - 1e-6).astype(int)
-    patch = [
-        -(-int(n) // _STEP) * _STEP if p < n <= _LITTLE * p else p
-        for n, p in zip(wide, network.patch, strict=True)
-    ]
-    grid = aligned_grid(low, high, network.spacing_mm, patch)
-    return grid, (patch[0], patch[1], patch[2])
+    r, a, s = (int(n) for n in np.ceil((high - low) / network.spacing_mm - 1e-6))
+    patch = _fitted((s, a, r), network.patch)
+    return aligned_grid(low, high, network.spacing_mm, patch), patch
+
+
+def _fitted(shape: Shape, trained: Shape) -> Shape:
+    """Return the patch for a grid (k, j, i).
+
+    Where the grid is little wider than the trained patch, one wider patch takes the place of two
+    that overlap almost wholly: a sagittal series is some 50 voxels wide, the trained patch 48.
+    """
+    k, j, i = (
+        -(-n // _STEP) * _STEP if p < n <= _LITTLE * p else p
+        for n, p in zip(shape, trained, strict=True)
+    )
+    return k, j, i
 
 
 def _sample(mr: Volume) -> NDArray[Any]:
