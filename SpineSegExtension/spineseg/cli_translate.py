@@ -25,6 +25,10 @@ def translate_command(
     whole: Annotated[
         bool, typer.Option("--whole-volume", help="One threshold, not one for each slice.")
     ] = False,
+    median: Annotated[
+        float | None,
+        typer.Option(help="Edge of the median that smooths the bone, mm; 0 leaves it out."),
+    ] = None,
     separate: Annotated[
         str | None,
         typer.Option(help="network (default) or otsu: vertebrae from the mask alone."),
@@ -39,7 +43,10 @@ def translate_command(
     debug: Debug = False,
 ) -> None:
     """Translate an MR to CT and write it with its vertebrae, bodies, models and a report."""
-    given = {"low": low, "high": high, "separate": separate, "per_slice": False if whole else None}
+    given = {
+        "low": low, "high": high, "per_slice": False if whole else None, "median_mm": median,
+        "separate": separate,
+    }  # fmt: skip
     with work(debug) as progress:
         done = run_translate(
             TranslateJob(

@@ -62,6 +62,35 @@ def test_filling_a_pool_goes_on_where_it_stopped(
     assert pools.item_paths(tmp_path)[0].with_suffix(".npy").stat().st_mtime_ns == first
 
 
+def test_every_second_patient_of_a_scoliotic_pool_has_a_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curves = []
+
+    def draw(seed: int, cobb_deg: float | None = None) -> pools.Item:
+        curves.append(cobb_deg)
+        return pools.Item(np.zeros((4, 2, 2, 2), np.uint8), {}, True)
+
+    monkeypatch.setattr(pools, "draw_fine", draw)
+    list(pools.fill(tmp_path, "scoliotic", 40))
+    assert curves[::2] == [None] * 20
+    assert all(curve is not None and 20 <= curve <= 90 for curve in curves[1::2])
+    assert len(set(curves[1::2])) == 20
+
+
+def test_the_curve_that_is_asked_for_bends_the_spine() -> None:
+    straight = pools.draw_fine(3, (64, 64, 64), cobb_deg=5.0)
+    bent = pools.draw_fine(3, (64, 64, 64), cobb_deg=80.0)
+
+    def tilt(item: pools.Item) -> float:
+        """Largest sideways step between neighbours' centres, per voxel of height."""
+        centres = np.array([item.centres[label] for label in sorted(item.centres)])
+        steps = np.abs(np.diff(centres, axis=0))
+        return float((steps[:, 0] / np.maximum(steps[:, 2], 1e-6)).max())
+
+    assert tilt(bent) > 3 * tilt(straight)
+
+
 def test_offsets_point_at_the_centre_of_the_vertebra(fine_pool: Path) -> None:
     item = pools.load_item(pools.item_paths(fine_pool)[0])
     rng = np.random.default_rng(5)

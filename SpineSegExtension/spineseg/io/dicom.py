@@ -332,7 +332,7 @@ def read_series(
     if len(slices) < 2:
         raise InputError(
             "This DICOM series is a single slice.",
-            "Choose a CT series with many slices, not a localizer or a radiograph.",
+            "Choose a series of many slices, not a localizer or a radiograph.",
         )
     if ct_only and series.modality in _NEVER_HU:
         raise InputError(

@@ -89,7 +89,7 @@ def read_volume(
             f"{path.name} needs more memory than there is.", "Crop it to the spine first."
         ) from error
     if min(volume.shape) < 2:
-        raise InputError(f"{path.name} is a single slice.", "Choose a CT volume with many slices.")
+        raise InputError(f"{path.name} is a single slice.", "Choose a volume of many slices.")
     return _straight(_without_nan(volume, path, notes), notes)
 
 

@@ -286,7 +286,7 @@ def fill_pool(
     from .loop import barrier, world
 
     rank, size = world()
-    for n in fill(pool / "patients", "fine", settings.patients, rank, size):
+    for n in fill(pool / "patients", "scoliotic", settings.patients, rank, size):
         progress("drawing patients", min(1.0, n * size / max(settings.patients, 1)), f"{n * size}")
     if rank == 0:
         for domain, sources in data_sources(data, settings).items():

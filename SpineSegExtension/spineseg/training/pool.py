@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,15 @@ def _item(canvas: Canvas, chain: Chain) -> Item:
     return Item(layers, centres, exact=True)
 
 
-def draw_fine(seed: int, shape: tuple[int, int, int] = (112, 96, 96)) -> Item:
-    """A few vertebrae at 1.5 mm, somewhere along a patient's spine; now and then off the spine."""
+def draw_fine(
+    seed: int, shape: tuple[int, int, int] = (112, 96, 96), cobb_deg: float | None = None
+) -> Item:
+    """A few vertebrae at 1.5 mm, somewhere along a patient's spine; now and then off the spine.
+
+    ``cobb_deg`` is the main curve's angle; None lets the seed choose (85 % have less than 30°).
+    """
     rng = np.random.default_rng([seed, 11])
-    settings = random_settings(rng)
+    settings = replace(random_settings(rng), cobb_deg=cobb_deg)
     chain = build_chain(settings, rng)
     size = np.array(shape[::-1]) * FINE_MM
     # The sacrum is what a network most often takes for a vertebra: a quarter of the crops show it.
@@ -111,6 +116,12 @@ def draw_fine(seed: int, shape: tuple[int, int, int] = (112, 96, 96)) -> Item:
     canvas = Canvas(middle - size / 2, FINE_MM, shape)
     draw(canvas, chain, settings, seed)
     return _item(canvas, chain)
+
+
+def draw_scoliotic(seed: int) -> Item:
+    """As `draw_fine`, every second patient with a curve of 20° to 90°."""
+    curve = float(np.random.default_rng([seed, 13]).uniform(20, 90))
+    return draw_fine(seed, cobb_deg=curve if seed % 2 else None)
 
 
 def draw_coarse(seed: int) -> Item:
@@ -167,13 +178,15 @@ def item_paths(folder: Path) -> list[Path]:
 def fill(folder: Path, kind: str, count: int, first_seed: int = 0, step: int = 1) -> Iterator[int]:
     """Draw patients into ``folder`` until ``count`` are there, yielding how many have been drawn.
 
-    ``kind`` is "fine" or "coarse"; seeds go from ``first_seed`` in steps of ``step``, so that
-    several processes can share the work. Patients already there are kept.
+    ``kind`` is "fine", "scoliotic" or "coarse"; seeds go from ``first_seed`` in steps of ``step``,
+    so that several processes can share the work. Patients already there are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    drawer = {"fine": draw_fine, "coarse": draw_coarse}[kind]
+    drawers: dict[str, Callable[[int], Item]] = {
+        "fine": draw_fine, "scoliotic": draw_scoliotic, "coarse": draw_coarse,
+    }  # fmt: skip
     for n, seed in enumerate(range(first_seed, count, step)):
         path = folder / f"patient{seed:06d}"
         if not path.with_suffix(".npy").exists():
-            save_item(drawer(seed), path)
+            save_item(drawers[kind](seed), path)
         yield n + 1
