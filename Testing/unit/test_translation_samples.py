@@ -16,15 +16,18 @@ from spineseg.intensity import (
 )
 from spineseg.io.images import write_volume
 from spineseg.methods.classes import OFFSET_MM, FineClass
+from spineseg.training.cyclegan import TranslationSettings, data_sources
 from spineseg.training.pool import Item, draw_fine
 from spineseg.training.samples import IGNORE
 from spineseg.training.translation_copies import add_copies, vary
 from spineseg.training.translation_pool import (
+    SACRUM,
     Real,
     Source,
     add_sources,
     folder_sources,
     load_pool,
+    place_in_sacrum,
 )
 from spineseg.training.translation_samples import NOT_BODY, digital_pair, real_ct, real_mr
 from spineseg.volume import Volume
@@ -37,11 +40,14 @@ def item() -> Item:
     return draw_fine(33, (80, 80, 64))
 
 
-def real() -> Real:
-    """A column of three bright bodies; the field of view shows a fourth above, not outlined."""
-    image = np.full((100, 60, 40), -0.8, np.float16)
+def real(below: int = 0) -> Real:
+    """A column of three bright bodies; the field of view shows a fourth above, not outlined.
+
+    ``below`` adds room under them, in voxels.
+    """
+    image = np.full((below + 100, 60, 40), -0.8, np.float16)
     bodies = np.zeros(image.shape, np.uint8)
-    for n, k in enumerate((10, 34, 58, 82)):
+    for n, k in enumerate(range(below + 10, below + 100, 24)):
         image[k : k + 16, 24:44, 8:32] = 0.5
         if n < 3:
             bodies[k : k + 16, 24:44, 8:32] = n + 1
@@ -94,6 +100,44 @@ def test_a_volume_without_outlines_teaches_only_its_look() -> None:
     assert not sample.density.any()
     window = real_ct(Real("x", real().image, None), SIZE, np.random.default_rng(0))
     assert window.shape == SIZE
+
+
+def test_s1_is_looked_for_below_and_behind_the_lowest_body() -> None:
+    bodies = np.asarray(real(below=30).bodies)
+    place = place_in_sacrum(bodies)
+    kji = np.argwhere(place).mean(axis=0) - np.argwhere(bodies == 1).mean(axis=0)
+    assert not place[bodies > 0].any()
+    assert np.linalg.norm(kji) == pytest.approx(0.98 * 24, abs=0.5)
+    assert np.degrees(np.arctan2(-kji[1], -kji[0])) == pytest.approx(22, abs=1.5)
+    assert not place_in_sacrum(np.where(bodies == 1, bodies, 0)).any()  # no direction to go in
+
+
+def test_a_place_in_the_sacrum_is_taught_as_sacrum_and_as_nothing_else() -> None:
+    known = real(below=30)
+    marked = np.array(known.bodies)
+    marked[place_in_sacrum(marked)] = SACRUM
+    seen = 0
+    for n in range(12):
+        sample = real_mr(Real("vb_x", known.image, marked), SIZE, np.random.default_rng(n))
+        plain = real_mr(known, SIZE, np.random.default_rng(n))
+        sacrum = sample.target == FineClass.SACRUM
+        seen += int(sacrum.sum())
+        assert np.array_equal(sample.target[~sacrum], plain.target[~sacrum])
+        assert np.array_equal(sample.voting, plain.voting)
+        assert np.array_equal(sample.density, plain.density)
+    assert seen > 200
+
+
+def test_only_the_project_s_own_mr_are_known_to_end_on_the_sacrum(tmp_path: Path) -> None:
+    own = folder(tmp_path)
+    own.rename(tmp_path / "mr_vertebral_bodies")
+    (tmp_path / "ct").mkdir()
+    write_volume(Volume(np.zeros((4, 4, 4), np.int16), np.eye(4)), tmp_path / "ct" / "lidc1.nii.gz")
+    found = data_sources(tmp_path, TranslationSettings())
+    assert [source.on_sacrum for source in found["mr"]] == [True] * 3
+    assert [source.name for source in found["ct"]] == ["lidc1"]
+    found = data_sources(None, TranslationSettings(mr=tmp_path / "mr_vertebral_bodies"))
+    assert [source.on_sacrum for source in found["mr"]] == [False] * 3
 
 
 def test_units_go_there_and_back() -> None:

@@ -274,8 +274,12 @@ def data_sources(data: Path | None, settings: TranslationSettings) -> dict[str, 
     for domain, folder in folders.items():
         if folder is not None:
             found = folder_sources(folder, settings.hold_out)
-            own = data is not None and domain == "ct" and settings.ct is None
-            sources[domain] = [s for s in found if not own or s.name.startswith(DATA_CT)]
+            own = data is not None and getattr(settings, domain) is None
+            if own and domain == "mr":  # outlined down to the last body above the sacrum
+                found = [replace(source, on_sacrum=True) for source in found]
+            elif own:
+                found = [source for source in found if source.name.startswith(DATA_CT)]
+            sources[domain] = found
     return sources
 
 

@@ -21,7 +21,7 @@ from ..phantom.render_mr import render_mr
 from ..phantom.sequence import random_sequence
 from .pool import FINE_MM, Item
 from .samples import FINE_TABLE, IGNORE
-from .translation_pool import Real
+from .translation_pool import SACRUM, Real
 from .warps import Warp
 
 Array = npt.NDArray[Any]
@@ -187,7 +187,8 @@ def real_mr(real: Real, size: Shape, rng: np.random.Generator) -> PairSample:
     shape = np.array(real.image.shape)
     centre = rng.uniform(0.25, 0.75, 3) * shape
     if real.bodies is not None:
-        labels = np.asarray(real.bodies)
+        marked = np.asarray(real.bodies)
+        labels = np.where(marked == SACRUM, 0, marked)
         boxes = [b for b in ndimage.find_objects(labels) if b is not None]
         box = boxes[int(rng.integers(len(boxes)))]
         # Now and then away from the spine: organs and fat must not be taken for bodies.
@@ -208,8 +209,10 @@ def real_mr(real: Real, size: Shape, rng: np.random.Generator) -> PairSample:
     zero = np.zeros(size, dtype=np.float32)
     if real.bodies is None:
         return PairSample(mr, zero, False, unknown, offsets, nothing, density)
-    bodies = warp.take(labels, 0, 0)
+    bodies = warp.take(marked, 0, 0)
     target = np.full(size, NOT_BODY, dtype=np.uint8)
+    target[bodies == SACRUM] = FineClass.SACRUM
+    bodies = np.where(bodies == SACRUM, 0, bodies)
     target[bodies > 0] = FineClass.BODY
     _forget_above(target, bodies, len(boxes), labels, warp)
     voting = _votes(bodies, offsets)
