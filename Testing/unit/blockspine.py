@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 from spineseg.grid import Grid
 from spineseg.methods.classes import OFFSET_MM, CoarseClass, FineClass
 from spineseg.methods.loading import Network
@@ -56,6 +57,23 @@ def draw(grid: Grid, n: int = 5, top: float = 0.0, femur: bool = False) -> Scene
     centers = np.array([[0, 0, top - m * PITCH] for m in range(n)], dtype=float)
     return Scene(Volume(np.rint(hu).astype(np.int16), grid.affine),
                  Volume(truth, grid.affine), centers)  # fmt: skip
+
+
+def oblique_grid() -> Grid:
+    """A grid turned against the RAS axes, with columns swapped and thick slices."""
+    turn = Rotation.from_euler("xyz", [12, -9, 20], degrees=True).as_matrix()
+    axes = np.array([[0, -1, 0], [1, 0, 0], [0, 0, -1]])  # columns swapped, k from the top
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ axes * [1.1, 0.9, 2.5]
+    shape = (90, 170, 150)
+    middle = (np.array(shape[::-1]) - 1) / 2
+    affine[:3, 3] = np.array([0, -15, -64]) - affine[:3, :3] @ middle
+    return Grid(shape, affine)
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    """Dice coefficient of two masks."""
+    return 2 * (one & other).sum() / max(one.sum() + other.sum(), 1)
 
 
 def scores(image: torch.Tensor, levels: dict[int, float], count: int) -> torch.Tensor:
