@@ -26,6 +26,7 @@ from spineseg.training.translation_losses import (
     judge,
     maps_loss,
     paired_loss,
+    sacrum_loss,
     votes_loss,
 )
 from spineseg.training.translation_samples import NOT_BODY
@@ -113,6 +114,22 @@ def test_votes_count_only_where_they_are_known() -> None:
     assert votes_loss(made, offsets, voting) == 0
     voting[:, 0] = True
     assert votes_loss(made, offsets, voting).item() == pytest.approx(0.95)
+
+
+def test_a_place_in_the_sacrum_counts_in_real_mr_alone_and_whatever_its_size() -> None:
+    target = torch.full((2, 8, 8, 8), NOT_BODY)
+    target[:, :2, :2, :2] = FineClass.SACRUM
+    logits = torch.zeros(2, CLASSES, 8, 8, 8)
+    logits[0, FineClass.SACRUM] = 4.0  # the first window is right, the second doesn't know
+    real = torch.tensor([False, False])
+    right, unknown = (-logits[n, :, 0, 0, 0].log_softmax(0)[FineClass.SACRUM] for n in (0, 1))
+    want = (right + unknown) / 2
+    assert sacrum_loss(logits, target, real) == pytest.approx(want.item(), abs=1e-5)
+    second = torch.tensor([False, True])
+    assert sacrum_loss(logits, target, second) == pytest.approx(right.item(), abs=1e-5)
+    target[:, :4] = FineClass.SACRUM
+    assert sacrum_loss(logits, target, real) == pytest.approx(want.item(), abs=1e-5)
+    assert sacrum_loss(logits, target, torch.tensor([True, True])) == 0
 
 
 def test_a_frozen_judge_teaches_but_does_not_learn() -> None:

@@ -119,12 +119,11 @@ def test_a_place_in_the_sacrum_is_taught_as_sacrum_and_as_nothing_else() -> None
     seen = 0
     for n in range(12):
         sample = real_mr(Real("vb_x", known.image, marked), SIZE, np.random.default_rng(n))
-        plain = real_mr(known, SIZE, np.random.default_rng(n))
         sacrum = sample.target == FineClass.SACRUM
         seen += int(sacrum.sum())
-        assert np.array_equal(sample.target[~sacrum], plain.target[~sacrum])
-        assert np.array_equal(sample.voting, plain.voting)
-        assert np.array_equal(sample.density, plain.density)
+        assert not sample.voting[sacrum].any()
+        assert not (sample.density[sacrum] > 0).any()
+        assert np.abs(sample.offsets).max() * OFFSET_MM < 40  # of no vote towards the place
     assert seen > 200
 
 

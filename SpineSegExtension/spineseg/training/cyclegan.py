@@ -205,7 +205,13 @@ class TranslationLoss:
         """What digital pairs and outlined bodies say."""
         from ..intensity import ct_to_unit
         from ..networks.translation import split_ct
-        from .translation_losses import density_loss, maps_loss, paired_loss, votes_loss
+        from .translation_losses import (
+            density_loss,
+            maps_loss,
+            paired_loss,
+            sacrum_loss,
+            votes_loss,
+        )
 
         s, parts = self.settings, {}
         total = full.sum() * 0.0
@@ -219,8 +225,9 @@ class TranslationLoss:
             maps = maps_loss(classes, batch["target"])
             coarse = maps_loss(split_ct(half)[1], batch["target"][:, ::2, ::2, ::2])
             votes = votes_loss(votes, batch["offsets"], batch["voting"])
+            sacrum = sacrum_loss(classes, batch["target"], batch["paired"])
             terms += [("maps", s.maps, maps), ("half", 0.5 * s.maps, coarse)]
-            terms.append(("votes", s.maps, votes))
+            terms += [("votes", s.maps, votes), ("sacrum", 0.25 * s.maps, sacrum)]
         if s.density:
             density = density_loss(made, batch["density"], dense, soft)
             terms.append(("density", s.density, density))

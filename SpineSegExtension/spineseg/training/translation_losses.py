@@ -109,6 +109,17 @@ def maps_loss(logits: Tensor, target: Tensor) -> Tensor:
     return entropy + (torch.stack(parts).mean() if parts else logits.sum() * 0.0)
 
 
+def sacrum_loss(logits: Tensor, target: Tensor, paired: Tensor) -> Tensor:
+    """Cross-entropy of the places in the sacrum that are known in real MR.
+
+    They are few voxels among many of which little is known: in `maps_loss` they would drown.
+    ``logits`` (N, CLASSES, k, j, i); ``target`` (N, k, j, i); ``paired`` (N,), of digital windows.
+    """
+    place = ((target == FineClass.SACRUM) & ~paired[:, None, None, None]).float()
+    entropy = -F.log_softmax(logits.float(), dim=1)[:, FineClass.SACRUM]
+    return (entropy * place).sum() / place.sum().clamp(min=1)
+
+
 def votes_loss(made: Tensor, offsets: Tensor, voting: Tensor) -> Tensor:
     """Smooth L1 between offsets (N, 3, k, j, i) where they are known (bool (N, k, j, i))."""
     error = F.smooth_l1_loss(made.float(), offsets, beta=0.1, reduction="none").mean(dim=1)

@@ -26,7 +26,7 @@ DOMAINS = ("mr", "ct")
 SACRUM = 255  # label of a place in the sacrum
 #: S1 lies so much further back than the step from L4 to L5 goes, and about as far away.
 _TURN_DEG, _STEP = 22.0, 0.98
-_PLACE_MM, _PLACE_WIDE_MM = 6.0, 10.0  # half the place's height and depth, and half its width
+_PLACE_MM, _PLACE_WIDE_MM = 8.0, 14.0  # half the place's height and depth, and half its width
 _ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 

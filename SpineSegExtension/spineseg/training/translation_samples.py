@@ -30,8 +30,8 @@ Shape = tuple[int, int, int]
 NOT_BODY = 102
 #: Above the uppermost outlined body lie others, cut or left out: nothing is known there.
 _UNSURE_MM = 6.0
-#: Share of the windows of real MR that lie anywhere.
-_ELSEWHERE = 0.25
+#: Shares of the windows of real MR that lie anywhere, and of the rest round a place in the sacrum.
+_ELSEWHERE, _ON_SACRUM = 0.25, 0.25
 #: Soft tissue is known this far round a body's mask; nearer than ``_EDGE_MM`` masks are not exact.
 _EDGE_MM, _RING_MM = 2.0, 6.0
 
@@ -195,7 +195,11 @@ def real_mr(real: Real, size: Shape, rng: np.random.Generator) -> PairSample:
         if rng.random() < _ELSEWHERE:
             centre = rng.uniform(0.1, 0.9, 3) * shape
         else:
-            centre = np.array([(s.start + s.stop) / 2 for s in box])
+            place = np.argwhere(marked == SACRUM)
+            if len(place) and rng.random() < _ON_SACRUM:
+                centre = place.mean(axis=0)
+            else:
+                centre = np.array([(s.start + s.stop) / 2 for s in box])
             centre = centre + rng.normal(0, 1, 3) * [14, 8, 4]
     warp = _bent(size, centre, rng)
     image = warp.take(np.asarray(real.image, dtype=np.float32), 1, -1.0)
