@@ -15,6 +15,7 @@ from spineseg.volume import Volume
 __all__ = ["name_from_sacrum"]
 
 _SACRUM_ML = 4.0  # less of it may be a misread corner of a vertebra
+_NEAR_MM = 60.0  # S1's centre lies 30 to 45 mm from that of L5; what is further away may be a bowel
 _BELOW_MM = (8.0, 55.0)  # of the sacrum's nearest part below the lowest vertebra's centre
 _SURE = 0.8
 
@@ -68,11 +69,8 @@ def name_from_sacrum(
 
 def _on_sacrum(classes: Volume, lowest: Instance) -> bool:
     kji = np.argwhere(classes.array == FineClass.SACRUM)
-    if len(kji) * classes.voxel_mm3 / 1000.0 < _SACRUM_ML:
-        return False
     away = np.asarray(classes.ijk_to_ras(kji[:, ::-1])) - lowest.centroid
-    below = away @ lowest.down
-    near = below[np.linalg.norm(away, axis=1) < 2 * _BELOW_MM[1]]
-    if not len(near):
+    below = (away @ lowest.down)[np.linalg.norm(away, axis=1) < _NEAR_MM]
+    if len(below) * classes.voxel_mm3 / 1000.0 < _SACRUM_ML:
         return False
-    return bool(_BELOW_MM[0] < np.percentile(near, 5) < _BELOW_MM[1])
+    return bool(_BELOW_MM[0] < np.percentile(below, 5) < _BELOW_MM[1])
