@@ -80,7 +80,7 @@ def spine(count: int, sacrum: bool) -> tuple[Volume, list[Instance]]:
         centre = np.array([20, 20, k]) * 2.0
         found.append(Instance(centre, 1000, 800, False, False, False, True, 0.9, down))
     if sacrum:
-        array[2:22, 12:30, 10:30] = FineClass.SACRUM
+        array[10:32, 12:30, 10:30] = FineClass.SACRUM
     return Volume(array, np.diag([2.0, 2.0, 2.0, 1.0])), found
 
 
@@ -107,6 +107,13 @@ def test_without_a_sacrum_levels_are_unsure() -> None:
 def test_a_sacrum_far_below_names_nothing() -> None:
     classes, found = spine(5, True)
     vertebrae, _ = name_from_sacrum(classes, found[:2])
+    assert all(v.level is None for v in vertebrae)
+
+
+def test_half_a_vertebra_that_the_scan_cuts_is_no_sacrum() -> None:
+    classes, found = spine(5, True)
+    classes.array[:24] = FineClass.BACKGROUND  # 16 mm of what was 44 are left
+    vertebrae, _ = name_from_sacrum(classes, found)
     assert all(v.level is None for v in vertebrae)
 
 

@@ -16,6 +16,7 @@ __all__ = ["name_from_sacrum"]
 
 _SACRUM_ML = 4.0  # less of it may be a misread corner of a vertebra
 _NEAR_MM = 60.0  # S1's centre lies 30 to 45 mm from that of L5; what is further away may be a bowel
+_TALL_MM = 20.0  # S1 is 25 to 35 mm tall; half of a vertebra that the scan cuts looks like it
 _BELOW_MM = (8.0, 55.0)  # of the sacrum's nearest part below the lowest vertebra's centre
 _SURE = 0.8
 
@@ -73,4 +74,5 @@ def _on_sacrum(classes: Volume, lowest: Instance) -> bool:
     below = (away @ lowest.down)[np.linalg.norm(away, axis=1) < _NEAR_MM]
     if len(below) * classes.voxel_mm3 / 1000.0 < _SACRUM_ML:
         return False
-    return bool(_BELOW_MM[0] < np.percentile(below, 5) < _BELOW_MM[1])
+    top, bottom = np.percentile(below, [5, 95])
+    return bool(_BELOW_MM[0] < top < _BELOW_MM[1] and bottom - top >= _TALL_MM)
