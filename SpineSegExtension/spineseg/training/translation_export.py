@@ -88,7 +88,7 @@ def export_translation(
         card = ModelCard(
             name=name,
             method="cyclegan",
-            version="0.3.0",
+            version="0.4.0",
             description=text,
             created=date.today().isoformat(),
             commit=current_commit(),
