@@ -11,8 +11,9 @@ from spineseg.evaluation.body_scores import score_bodies
 from spineseg.labels import by_name
 from spineseg.translation import translate
 
-# A T2 and a T1 series, and the outlined bodies' levels from the top. What is measured stands in
-# docs/evaluation.md; the floor only catches what breaks.
+# A T2 and a T1 series, and the outlined bodies' levels from the top; the lowest one, right above
+# the sacrum, is taken as L5. What is measured stands in docs/evaluation.md; the floor only catches
+# what breaks.
 HELD_OUT = [
     ("vb2_18", ("T11", "T12", "L1", "L2", "L3", "L4", "L5")),
     ("vb3_48", ("L1", "L2", "L3", "L4", "L5")),
