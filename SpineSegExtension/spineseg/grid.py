@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
 from spineseg.errors import InputError
 
@@ -216,8 +215,9 @@ class Grid:
 
     def _world_axes(self) -> list[int]:
         """For each of i, j, k, the world axis (0 R–L, 1 A–P, 2 S–I) it runs along, one each."""
-        _, index = linear_sum_assignment(-np.abs(self.directions.T))
-        return [int(world) for world in index]
+        along = np.abs(self.directions)
+        ways = permutations(range(3))
+        return list(max(ways, key=lambda way: float(sum(along[w, n] for n, w in enumerate(way)))))
 
 
 def _check_affine(affine: FloatArray) -> None:

@@ -286,6 +286,7 @@ def save(
         The token was cancelled.
     """
     from spineseg.atomic import atomic_folder
+    from spineseg.report import begin_rendering, write_report
 
     progress = progress or Progress()
     unknown = set(parts) - set(PARTS)
@@ -296,7 +297,8 @@ def save(
         )
     target = check_folder(folder, overwrite, parts)
     started = time.perf_counter()
-    with atomic_folder(target) as made:
+    shown = result.segmentation
+    with atomic_folder(target) as made, begin_rendering(shown, REPORT in parts) as rendering:
         _write_parts(result, volume, made, progress.part(0.0, 0.6), parts, mesh_format)
         timings = {**result.timings, "save": round(time.perf_counter() - started, 3)}
         manifest = RunManifest(
@@ -312,9 +314,8 @@ def save(
             machine=machine(),
         )
         if REPORT in parts:
-            from spineseg.report import write_report
-
-            write_report(result, volume, made / REPORT, manifest, title, progress.part(0.6, 0.98))
+            part = progress.part(0.6, 0.98)
+            write_report(result, volume, made / REPORT, manifest, title, part, rendering=rendering)
         replace(manifest, outputs=output_hashes(made)).write(made / MANIFEST)
         progress("save", 1.0)
     return target

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ DASH = "–"
 SURE = 0.5  # below this confidence a row is marked
 
 
+def begin_rendering(
+    segmentation: Volume, wanted: bool
+) -> AbstractContextManager[scene3d.Rendering | None]:
+    """Begin the report's 3D picture, if a report is wanted, so that it is drawn during saving."""
+    return scene3d.Rendering(segmentation) if wanted else nullcontext()
+
+
 def write_report(
     result: SegmentationResult,
     scan: Volume,
@@ -30,6 +38,7 @@ def write_report(
     title: str,
     progress: Progress | None = None,
     more: Sequence[tuple[bytes, str]] = (),
+    rendering: scene3d.Rendering | None = None,
 ) -> None:
     """Write the report of a segmentation.
 
@@ -48,6 +57,8 @@ def write_report(
     progress : Progress, optional
     more : sequence of (bytes, str)
         Further pictures (PNG) with their captions.
+    rendering : Rendering, optional
+        Of ``result.segmentation``, if it was begun before; else it is made now.
     """
     import jinja2
 
@@ -62,7 +73,7 @@ def write_report(
         summary=_summary(result),
         created=manifest.created,
         warnings=result.warnings,
-        pictures=_pictures(result, scan, progress) + [_further(*one) for one in more],
+        pictures=_pictures(result, scan, progress, rendering) + [_further(*one) for one in more],
         rows=[_row(v) for v in result.vertebrae],
         settings=json.dumps(json.loads(manifest.to_json()), indent=2, ensure_ascii=False),
         version=manifest.version,
@@ -109,7 +120,10 @@ def _row(vertebra: Vertebra) -> dict[str, Any]:
     }
 
 
-def _pictures(result: SegmentationResult, scan: Volume, progress: Progress) -> list[dict[str, Any]]:
+def _pictures(
+    result: SegmentationResult, scan: Volume, progress: Progress,
+    rendering: scene3d.Rendering | None,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return the report's pictures with their captions."""
     centroids = [v.centroid for v in result.vertebrae if np.isfinite(v.centroid).all()]
     shown = [v for v in result.vertebrae if np.isfinite(v.centroid).all()]
@@ -129,7 +143,7 @@ def _pictures(result: SegmentationResult, scan: Volume, progress: Progress) -> l
             }
         )
     progress("report", 0.5, "3D picture")
-    scene = scene3d.render(result.segmentation)
+    scene = rendering.scene() if rendering else scene3d.render(result.segmentation)
     if scene is not None:
         how = "" if scene.rendered else " Shaded projections: no OpenGL on this computer."
         made.append(

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,41 +71,74 @@ def reduced(segmentation: Volume) -> tuple[Labels, float]:
     return picture.astype(np.uint8, copy=False), spacing
 
 
-def render(segmentation: Volume) -> Scene | None:
-    """Return the 3D picture of a label map, or None if it is empty."""
-    picture, spacing = reduced(segmentation)
-    if not picture.any():
-        return None
-    png = _render_in_child(picture, spacing)
-    if png is not None:
-        return Scene(png, rendered=True)
-    return Scene(png_of(projections(picture)), rendered=False)
+class Rendering:
+    """A 3D picture that a child process draws while its maker goes on with other work.
 
+    >>> with Rendering(segmentation) as rendering:
+    ...     pass  # what else there is to do
+    ...     scene = rendering.scene()
 
-def _render_in_child(picture: Labels, spacing: float) -> bytes | None:
-    """Render with VTK in another process; None if that fails for whatever reason."""
-    if os.environ.get("SPINESEG_NO_GL"):
-        return None
-    package = Path(__file__).resolve().parent.parent
-    path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH", "")]))
-    with tempfile.TemporaryDirectory(prefix="spineseg-") as folder:
-        given, made = Path(folder) / "labels.npz", Path(folder) / "scene.png"
-        np.savez_compressed(given, labels=picture, spacing=spacing)
+    Leaving the block ends the child, whether the picture was asked for or not.
+
+    Parameters
+    ----------
+    segmentation : Volume
+        Label map, uint8.
+    """
+
+    def __init__(self, segmentation: Volume) -> None:
+        self._picture, spacing = reduced(segmentation)
+        self._folder = tempfile.TemporaryDirectory(prefix="spineseg-")
+        self._made = Path(self._folder.name) / "scene.png"
+        self._ends = time.monotonic() + CHILD_SECONDS
+        self._child = self._started(spacing)
+
+    def __enter__(self) -> Rendering:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child is not None and self._child.poll() is None:
+            self._child.kill()
+            self._child.wait()
+        self._folder.cleanup()
+
+    def scene(self) -> Scene | None:
+        """Wait for the picture and return it; None if the label map is empty."""
+        if not self._picture.any():
+            return None
+        if self._child is not None:
+            try:
+                self._child.wait(max(0.0, self._ends - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+            if self._child.returncode == 0 and self._made.is_file():
+                return Scene(self._made.read_bytes(), rendered=True)
+        return Scene(png_of(projections(self._picture)), rendered=False)
+
+    def _started(self, spacing: float) -> subprocess.Popen[bytes] | None:
+        """Start VTK in another process; None if that fails, or there is nothing to draw."""
+        if os.environ.get("SPINESEG_NO_GL") or not self._picture.any():
+            return None
+        package = Path(__file__).resolve().parent.parent
+        path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH", "")]))
+        given = Path(self._folder.name) / "labels.npz"
         try:
-            child = subprocess.run(
-                [sys.executable, "-m", "spineseg.scene3d", str(given), str(made)],
+            np.savez_compressed(given, labels=self._picture, spacing=spacing)
+            return subprocess.Popen(
+                [sys.executable, "-m", "spineseg.scene3d", str(given), str(self._made)],
                 env={**os.environ, "PYTHONPATH": path},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                timeout=CHILD_SECONDS,
-                check=False,
             )
-        except (OSError, subprocess.SubprocessError):
+        except OSError:
             return None
-        if child.returncode != 0 or not made.is_file():
-            return None
-        return made.read_bytes()
+
+
+def render(segmentation: Volume) -> Scene | None:
+    """Return the 3D picture of a label map, or None if it is empty."""
+    with Rendering(segmentation) as rendering:
+        return rendering.scene()
 
 
 def draw(picture: Labels, spacing: float, path: Path) -> None:
@@ -117,10 +151,13 @@ def draw(picture: Labels, spacing: float, path: Path) -> None:
     RuntimeError
         There is no OpenGL, or the picture stays empty.
     """
-    import vtk
-    from vtk.util.numpy_support import vtk_to_numpy
+    # Not the whole of vtk, whose import takes a second. OpenGL2 is what makes windows and mappers.
+    import vtkmodules.vtkRenderingOpenGL2  # noqa: F401
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkIOImage import vtkPNGWriter
+    from vtkmodules.vtkRenderingCore import vtkRenderer, vtkRenderWindow, vtkWindowToImageFilter
 
-    window = vtk.vtkRenderWindow()
+    window = vtkRenderWindow()
     window.SetOffScreenRendering(1)
     window.SetMultiSamples(0)
     window.SetSize(*SIZE)
@@ -132,7 +169,7 @@ def draw(picture: Labels, spacing: float, path: Path) -> None:
     places = ((-0.35, -1.0, 0.1), (-1.0, 0.0, 0.0))
     scale = max(_half_height(picture, spacing, place) for place in places)
     for start, place in zip((0.0, 0.5), places):
-        renderer = vtk.vtkRenderer()
+        renderer = vtkRenderer()
         renderer.SetViewport(start, 0.0, start + 0.5, 1.0)
         renderer.SetBackground(*BACKGROUND)
         for actor in actors:
@@ -146,13 +183,13 @@ def draw(picture: Labels, spacing: float, path: Path) -> None:
         camera.SetParallelScale(scale)
         window.AddRenderer(renderer)
     window.Render()
-    grab = vtk.vtkWindowToImageFilter()
+    grab = vtkWindowToImageFilter()
     grab.SetInput(window)
     grab.ReadFrontBufferOff()
     grab.Update()
     if np.ptp(vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars())) == 0:
         raise RuntimeError("the picture is empty")
-    writer = vtk.vtkPNGWriter()
+    writer = vtkPNGWriter()
     writer.SetFileName(str(path))
     writer.SetInputConnection(grab.GetOutputPort())
     writer.Write()
@@ -169,25 +206,27 @@ def _half_height(picture: Labels, spacing: float, place: tuple[float, float, flo
 
 def _actor(picture: Labels, label: int, box: tuple[slice, ...], spacing: float) -> Any:
     """Return a vtkActor with the smoothed surface of one label, at its place in the picture."""
-    import vtk
-    from vtk.util.numpy_support import numpy_to_vtk
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
+    from vtkmodules.vtkRenderingCore import vtkActor, vtkPolyDataMapper
 
     rim = 4
     mask = np.pad((picture[box] == label).astype(np.float32), rim)
     # Of a blurred mask the surface has no stairs. Thin processes lose a little: it is a picture.
     smooth = ndimage.gaussian_filter(mask, SMOOTHING_MM / spacing)
-    image = vtk.vtkImageData()
+    image = vtkImageData()
     image.SetDimensions(*smooth.shape[::-1])
     image.SetSpacing(spacing, spacing, spacing)
     image.SetOrigin(*[(s.start - rim) * spacing for s in reversed(box)])
     image.GetPointData().SetScalars(numpy_to_vtk(smooth.ravel(), deep=True))
-    surface = vtk.vtkFlyingEdges3D()
+    surface = vtkFlyingEdges3D()
     surface.SetInputData(image)
     surface.SetValue(0, 0.45)
-    mapper = vtk.vtkPolyDataMapper()
+    mapper = vtkPolyDataMapper()
     mapper.SetInputConnection(surface.GetOutputPort())
     mapper.ScalarVisibilityOff()
-    actor = vtk.vtkActor()
+    actor = vtkActor()
     actor.SetMapper(mapper)
     actor.GetProperty().SetColor(*palette()[label])
     actor.GetProperty().SetSpecular(0.15)

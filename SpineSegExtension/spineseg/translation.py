@@ -119,6 +119,7 @@ def save_translation(
     Parameters and errors as in `spineseg.pipeline.save`, with `PARTS` of this module.
     """
     from spineseg.atomic import atomic_folder
+    from spineseg.report import begin_rendering, write_report
 
     progress = progress or Progress()
     unknown = set(parts) - set(PARTS)
@@ -128,7 +129,8 @@ def save_translation(
             f"Choose from: {', '.join(PARTS)}.",
         )
     target = check_folder(folder, overwrite, parts)
-    with atomic_folder(target) as made:
+    shown = result.segmentation
+    with atomic_folder(target) as made, begin_rendering(shown, REPORT in parts) as rendering:
         _write(result, mr, made, parts, mesh_format, progress.part(0.0, 0.6))
         manifest = RunManifest(
             task=registry.TRANSLATE,
@@ -143,12 +145,10 @@ def save_translation(
             machine=machine(),
         )
         if REPORT in parts:
-            from spineseg.report import write_report
-
             plain = _as_segmentation(result)
             more = _pictures(result, mr)
             part = progress.part(0.6, 0.98)
-            write_report(plain, mr, made / REPORT, manifest, title, part, more)
+            write_report(plain, mr, made / REPORT, manifest, title, part, more, rendering)
         replace(manifest, outputs=output_hashes(made)).write(made / MANIFEST)
         progress("save", 1.0)
     return target

@@ -224,6 +224,14 @@ def test_a_failing_child_gives_projections(
     assert min(png_shape(scene.png)) > 100
 
 
+def test_leaving_a_rendering_early_ends_its_child(spine: tinyspine.Spine) -> None:
+    with scene3d.Rendering(spine.labels) as rendering:
+        child, folder = rendering._child, Path(rendering._folder.name)
+        assert folder.is_dir()
+    assert not folder.exists()
+    assert child is None or child.returncode is not None
+
+
 def test_the_3d_picture_shows_all_colours(gl: None, spine: tinyspine.Spine) -> None:
     from matplotlib.image import imread
 

@@ -77,7 +77,7 @@ class Settings:
     median_mm: float = 3.0
     separate: str = "network"
     confidence: bool = True
-    overlap: float = 0.3
+    overlap: float = 0.2
     batch: int = 1
     device: str | None = None
     models: str | None = None

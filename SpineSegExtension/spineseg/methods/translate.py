@@ -88,7 +88,8 @@ def translate_mr(
         here = seen.cpu().numpy()
         ct[rows][here] = np.rint(unit_to_ct(torch.tanh(out[0]).cpu().numpy()))[here]
         share = torch.softmax(out[1 : 1 + _CLASSES], dim=0) * seen
-        classes[rows] = share.argmax(dim=0).cpu().numpy()
+        # Where nothing was seen all shares are 0: the first class, background. Not argmax: slow.
+        classes[rows] = share.max(dim=0).indices.cpu().numpy()
         front = share[FineClass.BODY]
         for target, values in ((body, front), (bone, front + share[FineClass.POSTERIOR])):
             target[rows] = (values * _FULL).round().to(torch.uint8).cpu().numpy()

@@ -221,7 +221,7 @@ def coarse_pass(
 
     def receive(start: int, logits: torch.Tensor, seen: torch.Tensor) -> None:
         rows = slice(start, start + logits.shape[1])
-        best = logits.argmax(dim=0) * seen
+        best = logits.max(dim=0).indices * seen  # argmax is 8 times slower
         classes[rows] = best.cpu().numpy().astype(np.uint8)
 
     sliding_window(
