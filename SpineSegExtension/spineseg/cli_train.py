@@ -15,7 +15,10 @@ from spineseg.errors import InputError
 REAL = ("real-scans", "hold-out")
 TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "vertebra-unet": ("spineseg.training.vertebra", ("from-corrections", *REAL)),
-    "click": ("spineseg.training.click", ("preset", "augment", "target", *REAL)),
+    "click": (
+        "spineseg.training.click",
+        ("preset", "augment", "target", "from-corrections", "start", "rate", *REAL),
+    ),
     "cascade": ("spineseg.training.cascade", ("preset", "stage", *REAL)),
     "cyclegan": ("spineseg.training.cyclegan", ("preset", "mr", "ct", "adversarial", "hold-out")),
     "cobb-landmarks": (
@@ -105,14 +108,18 @@ def train_command(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option(help="cobb-…: folder of models with cobb-landmarks, to begin from."),
+        typer.Option(
+            help="click: folder of models with vertebra-one, to go on from; cobb-…: with"
+            " cobb-landmarks, to begin from."
+        ),
     ] = None,
     blend: Annotated[
         bool | None,
         typer.Option("--blend", help="cobb-landmarks: keep the mean with the weights of --start."),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(min=0.0, help="cobb-…: peak learning rate, 0.002 by default.")
+        float | None,
+        typer.Option(min=0.0, help="click, cobb-…: peak learning rate, 0.002 by default."),
     ] = None,
     variant: Annotated[
         str | None, typer.Option(help="fracture-voxels: 3d (default), 5slices or 1slice.")
@@ -134,7 +141,9 @@ def train_command(
     ] = False,
     from_corrections: Annotated[
         Path | None,
-        typer.Option(help="vertebra-unet: folder of cases corrected in 3D Slicer, to learn from."),
+        typer.Option(
+            help="vertebra-unet, click: folder of cases corrected in 3D Slicer, to learn from."
+        ),
     ] = None,
     hold_out: Annotated[
         list[str] | None,

@@ -11,8 +11,9 @@ from spineseg.errors import InputError
 from spineseg.methods.one_vertebra import SEED, WINDOW
 from spineseg.phantom.codes import Tissue
 from spineseg.training.losses import binary_terms
-from spineseg.training.one_vertebra import OneSampler, make_network, one_loss
+from spineseg.training.one_vertebra import OneSampler, fit, make_network, one_loss
 from spineseg.training.one_vertebra_samples import make_one, meant, places
+from spineseg.training.paper import preset_of
 from spineseg.training.pool import Item, draw_fine, save_item
 from spineseg.training.vertebra import TrainSettings
 
@@ -80,6 +81,26 @@ def test_the_fine_networks_weights_are_taken_over() -> None:
     assert torch.equal(network.stem.weight[:, :2], fine.stem.weight)
     assert torch.equal(network.down[2].first.weight, fine.down[2].first.weight)
     assert network.head.weight.shape[0] == 3
+
+
+def test_a_training_goes_on_from_the_networks_own_weights() -> None:
+    torch.manual_seed(1)
+    earlier = make_network(None).state_dict()
+    again = make_network(earlier).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in earlier.items())
+
+
+def test_corrected_cases_are_looked_for_before_patients_are_drawn(tmp_path: Path) -> None:
+    options = {"output": tmp_path / "out", "corrections": tmp_path, "patients": 1}
+    with pytest.raises(InputError, match="no corrected case"):
+        fit(None, options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", [{"corrections": Path("cases")}, {"start": Path("models")}])
+def test_the_papers_network_takes_no_cases_and_begins_anew(given: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match="shapes alone"):
+        preset_of({"preset": "paper", **given})
 
 
 def test_channels_without_truth_teach_nothing() -> None:

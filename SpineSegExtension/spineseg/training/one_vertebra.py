@@ -21,10 +21,17 @@ from ..methods.one_vertebra import CHANNELS, MODEL, SPACING_MM, WINDOW
 from ..progress import Progress
 from .one_vertebra_samples import Places, make_one, places
 from .pool import Item, is_drawn, item_paths, load_item
-from .vertebra import WIDTHS, TrainSettings, chosen_settings, fill_pool, fill_real
+from .vertebra import (
+    WIDTHS,
+    TrainSettings,
+    chosen_settings,
+    fill_corrections,
+    fill_pool,
+    fill_real,
+)
 
 START = "vertebra-fine"
-"""Whose weights the training begins with."""
+"""Whose weights the training begins with, unless it goes on from its own."""
 IN_CHANNELS = 4
 
 
@@ -90,9 +97,9 @@ def one_loss(network: Any, batch: dict[str, Any]) -> tuple[Any, dict[str, float]
 
 
 def make_network(start: Mapping[str, Any] | None) -> Any:
-    """The network, with the fine network's weights where they fit.
+    """The network, with its own earlier weights, or the fine network's where they fit.
 
-    Memory and point enter by new input channels, which begin at zero.
+    To the latter, memory and point enter by new input channels, which begin near zero.
     """
     import torch
 
@@ -102,6 +109,9 @@ def make_network(start: Mapping[str, Any] | None) -> Any:
     if start is None:
         return network
     state = network.state_dict()
+    if all(name in start and start[name].shape == value.shape for name, value in state.items()):
+        network.load_state_dict(dict(start))
+        return network
     for name, value in start.items():
         if name == "stem.weight":
             state[name].zero_()
@@ -143,6 +153,7 @@ def fit(
     Parameters and errors as in `spineseg.training.vertebra.fit`.
     """
     from ..weights import load_state
+    from .corrections import correction_sources
     from .export import command_of
     from .loop import barrier, world
 
@@ -153,13 +164,19 @@ def fit(
         raise InputError(
             f"{output} holds a training already.", "Add --resume, or choose another folder."
         )
+    if settings.corrections is not None:  # before patients are drawn for an hour
+        correction_sources(settings.corrections, settings.hold_out)
+    own = settings.start is not None
+    start = load_state(MODEL if own else START, settings.start)
     rank, _ = world()
     pool = output / "pool" / "fine"
     fill_pool(pool, "fine", settings, progress.part(0.0, 0.1))
     if data is not None and rank == 0:
         fill_real(pool, Path(data), settings, progress)
+    if settings.corrections is not None and rank == 0:
+        fill_corrections(pool, Path(settings.corrections), settings, progress)
     barrier()
-    weights = train_one(pool, folder, settings, load_state(START), progress.part(0.1, 1.0))
+    weights = train_one(pool, folder, settings, start, progress.part(0.1, 1.0))
     if rank:
         return []
     real: dict[str, int] = {}

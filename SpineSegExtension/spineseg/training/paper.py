@@ -46,10 +46,12 @@ def intensity(hu: Array) -> Array:
 def preset_of(options: Mapping[str, Any]) -> str:
     """Return "small" or "paper"; InputError if it is neither."""
     preset = options.get("preset") or PRESETS[0]
-    if preset == "paper" and (options.get("real_images") or options.get("hold_out")):
+    small = ("real_images", "hold_out", "corrections", "start")
+    if preset == "paper" and any(options.get(name) for name in small):
         raise InputError(
-            "The papers' networks are trained on shapes alone, without real scans.",
-            "Leave out --real-scans and --hold-out, or choose --preset small.",
+            "The papers' networks are trained on shapes alone, without real scans, from the start.",
+            "Leave out --real-scans, --hold-out, --from-corrections and --start, or choose"
+            " --preset small.",
         )
     return one_of(str(preset), PRESETS, "preset")
 

@@ -45,6 +45,7 @@ class TrainSettings:
         shapes of its label maps; they are then no longer fit to test on
     hold_out : beginnings of the names of real label maps to leave out, to test on
     corrections : folder of corrected cases to learn from too (``spineseg.training.corrections``)
+    start : folder of models with the network itself, to go on from (``vertebra-one`` only)
     device : None chooses
     """
 
@@ -60,6 +61,7 @@ class TrainSettings:
     seed: int = 0
     device: str | None = None
     corrections: Path | None = None
+    start: Path | None = None
 
 
 class Sampler:
