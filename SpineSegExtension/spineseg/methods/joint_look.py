@@ -1,7 +1,9 @@
-"""A look at each vertebra that was found, laid over what the fine pass said of it.
+"""Looks at each vertebra that was found, laid over what the fine pass said of it.
 
 The fine pass sees a vertebra in parts, patch by patch; a look sees one vertebra whole. Their errors
-differ, so their mean is nearer to the truth than either (measured: docs/vertebra-unet.md).
+differ, so their mean is nearer to the truth than either (measured: docs/vertebra-unet.md). The fine
+pass says whether a voxel is bone of a vertebra, the looks say of which: its votes err where a disc is
+worn away. Every vertebra is looked at twice, the second time with what its neighbours have got.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from scipy import ndimage
 from spineseg.grid import Grid
 from spineseg.methods.classes import FineClass
 from spineseg.methods.instances import Instance
-from spineseg.methods.one_vertebra import OneVertebra, VertebraLooker, settle
+from spineseg.methods.one_vertebra import OneVertebra, VertebraLooker
 from spineseg.methods.tidying import drop_strays
 from spineseg.methods.to_scan import FineMaps
 from spineseg.progress import Progress
@@ -28,7 +30,6 @@ Bytes = NDArray[np.uint8]
 _SHARE = 0.8  # of the look: on worn real bone it is the better one, on digital bone about as good
 _HALF, _FULL = 128, 255
 _SAME = 0.5  # of the smaller one's voxels that both must have for it to be the same vertebra
-_CONTESTED = 0.04  # of a look's voxels that others have got, from which on it looks again
 _ROOM = 4  # voxels round an instance in which the fine pass may have bone of it
 
 
@@ -63,21 +64,17 @@ def look_at_all(
     count = len(found)
     looks: dict[int, OneVertebra] = {}
     for number, (vertebra, box) in enumerate(zip(found, boxes, strict=True), 1):
-        progress("look", 0.7 * (number - 1) / count, f"vertebra {number} of {count}")
+        progress("look", 0.5 * (number - 1) / count, f"vertebra {number} of {count}")
         if box is not None:
-            looks[number] = settle(looker, vertebra.centroid)
+            looks[number] = looker.look(vertebra.centroid)
     bone, front, owner = _laid(maps, instances, boxes, looks)
-    # Where two looks claim the same bone, the ends of each are not clear: look once more, with
-    # what the neighbours have got in the memory.
-    contested = [n for n, one in looks.items() if _contested(instances, n, one, owner)]
-    for step, number in enumerate(contested):
-        progress("look", 0.7 + 0.3 * step / len(contested), f"vertebra {number} again")
-        known = _Neighbours(instances.like(np.where(owner == number, 0, owner)))
-        again = settle(looker, looks[number].center, known)
-        if again.present:
-            looks[number] = again
-    if contested:
-        bone, front, owner = _laid(maps, instances, boxes, looks)
+    for step, (number, one) in enumerate(looks.items()):
+        progress("look", 0.5 + 0.5 * step / count, f"vertebra {number} of {count} again")
+        if one.present:
+            known = _Neighbours(instances.like(np.where(owner == number, 0, owner)))
+            again = looker.look(one.center, known)
+            looks[number] = again if again.present else one
+    bone, front, owner = _laid(maps, instances, boxes, looks)
     owner[bone < _HALF] = 0
     drop_strays(owner, len(found), instances.voxel_mm3 / 1000.0)
     classes = maps.classes.array.copy()
@@ -110,13 +107,6 @@ def _start(instances: Volume, one: OneVertebra) -> NDArray[np.int64]:
     """Return where a look's window begins on the instances' grid, voxels (k, j, i)."""
     place = instances.grid.ras_to_ijk(one.probability.ijk_to_ras(np.zeros((1, 3))))[0]
     return np.asarray(np.rint(place[::-1]), dtype=np.int64)
-
-
-def _contested(instances: Volume, number: int, one: OneVertebra, owner: Bytes) -> bool:
-    """Whether a good part of what a look shows was given to other vertebrae."""
-    seen = _placed(one.probability.array, _start(instances, one), np.array(owner.shape)) >= _HALF
-    others = seen & (owner > 0) & (owner != number)
-    return bool(others.sum() > _CONTESTED * max(1, seen.sum()))
 
 
 def _laid(
@@ -152,10 +142,12 @@ def _lay(
         lo = np.minimum(lo, np.maximum(start, 0))
         hi = np.maximum(hi, np.minimum(start + one.probability.shape, shape))
     there = tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))
-    own = instances.array[there] == number
-    # A soft edge round the instance's voxels belongs to it where no other has them.
-    near = ndimage.binary_dilation(own, iterations=2) & (instances.array[there] == 0)
-    fine = np.where(own | near, maps.bone.array[there], 0).astype(np.float32)
+    fine = maps.bone.array[there].astype(np.float32)
+    if not same:
+        own = instances.array[there] == number
+        # A soft edge round the instance's voxels belongs to it where no other has them.
+        near = ndimage.binary_dilation(own, iterations=2) & (instances.array[there] == 0)
+        fine[~(own | near)] = 0
     body = np.where(maps.classes.array[there] == FineClass.BODY, fine, 0)
     if same:
         fine, body = (

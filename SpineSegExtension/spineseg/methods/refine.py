@@ -18,10 +18,11 @@ __all__ = ["refine_edges", "tidy"]
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
-_BAND = (0.3, 0.7)  # in which the scan may overrule the network
+_BAND = (0.2, 0.7)  # in which the scan may overrule the network
 _FEWEST = 200  # voxels that a level is taken from
 _LEAST_CONTRAST = 80.0  # HU between cortex and surroundings; about three times a scan's noise
-_SURE_BONE, _SURE_SOFT = 0.75, 0.1  # of the way from the surroundings' level to the cortex's
+# Of the way from the surroundings' level to the cortex's: half is where a blurred edge lies.
+_SURE_BONE, _SURE_SOFT = 0.5, 0.1
 _METAL = 2000.0  # HU; a screw beside the bone is not bone
 _SMOOTH_MM = 0.5
 
