@@ -1,9 +1,9 @@
 """Looks at each vertebra that was found, laid over what the fine pass said of it.
 
 The fine pass sees a vertebra in parts, patch by patch; a look sees one vertebra whole. Their errors
-differ, so their mean is nearer to the truth than either (measured: docs/vertebra-unet.md). The fine
-pass says whether a voxel is bone of a vertebra, the looks say of which: its votes err where a disc is
-worn away. Every vertebra is looked at twice, the second time with what its neighbours have got.
+differ, so their mean is nearer to the truth than either (measured: docs/evaluation.md). The fine
+pass says whether a voxel is bone of a vertebra, the looks say of which: its votes err where a disc
+is worn away. Every vertebra is looked at twice, the second time with what its neighbours have got.
 """
 
 from __future__ import annotations
