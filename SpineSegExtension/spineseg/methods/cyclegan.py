@@ -7,6 +7,7 @@ network says of each voxel ("network"), or from the mask alone, as a reader woul
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from spineseg.methods.mr_sacral import count_without_sacrum
 from spineseg.methods.runlog import RunLog, renumber
 from spineseg.methods.to_scan import FineMaps, covered, to_scan
 from spineseg.methods.translate import Translated, confidence_map, translate_mr
-from spineseg.progress import Progress
+from spineseg.progress import CancelToken, Progress
 from spineseg.result import TranslationResult, Vertebra
 from spineseg.volume import Volume
 
@@ -145,20 +146,20 @@ def run(
         part = progress.part(0.02, 0.6)
         made = translate_mr(mr, to_ct, settings.overlap, settings.batch, part, device)
         synthetic = made.ct.resampled_like(mr, order=1)
-    confidence = None
-    if settings.confidence:
-        with log.timed("confidence"):
-            part = progress.part(0.6, 0.75)
-            sure = confidence_map(made, to_mr, settings.batch, part, device)
-            confidence = sure.resampled_like(mr, order=1)
-    with log.timed("bone"):
-        progress("bone", 0.75, "Otsu's threshold")
-        bone, thresholds = threshold_bone(synthetic, settings, log)
-    with log.timed("vertebrae"):
-        separate = _by_network if settings.separate == "network" else _by_mask
-        labels, bodies, vertebrae = separate(
-            mr, made, synthetic, bone, progress.part(0.8, 1.0), log
-        )
+    # Parting vertebrae keeps one core busy, so the way back to MR runs beside it, and tells of
+    # itself only that it was cancelled.
+    with ThreadPoolExecutor(1) as beside:
+        later = beside.submit(_confidence, mr, made, to_mr, settings, progress.token, log, device)
+        with log.timed("bone"):
+            progress("bone", 0.6, "Otsu's threshold")
+            bone, thresholds = threshold_bone(synthetic, settings, log)
+        with log.timed("vertebrae"):
+            separate = _by_network if settings.separate == "network" else _by_mask
+            labels, bodies, vertebrae = separate(
+                mr, made, synthetic, bone, progress.part(0.65, 0.8), log
+            )
+        progress("confidence", 0.8, "translating back to MR")
+        confidence = later.result()
     if not vertebrae:
         log.warnings.append(
             "No vertebra was found in this MR: check that it shows the spine, and look at the"
@@ -178,6 +179,18 @@ def run(
         timings=log.seconds,
         models=log.models,
     )
+
+
+def _confidence(
+    mr: Volume, made: Translated, to_mr: Network, settings: Settings, token: CancelToken,
+    log: RunLog, device: torch.device,
+) -> Volume | None:  # fmt: skip
+    """The map of confidence on the MR's grid, or None where it is not wanted."""
+    if not settings.confidence:
+        return None
+    with log.timed("confidence"):
+        sure = confidence_map(made, to_mr, settings.batch, Progress(token=token), device)
+        return sure.resampled_like(mr, order=1)
 
 
 def threshold_bone(

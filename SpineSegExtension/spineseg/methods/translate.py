@@ -122,7 +122,7 @@ def confidence_map(
     cycle MR → CT → MR then gives the MR back; 0 that the error left is `_LOST` of the MR's range of
     2. A cycle can also be wrong twice and look right.
     """
-    grid, patch = made.ct.grid, _fitted(made.ct.shape, network.patch)
+    grid, patch = made.ct.grid, _wider(made.ct.shape, network.patch)
     back = np.zeros(grid.shape, dtype=np.float32)
 
     def receive(start: int, out: torch.Tensor, seen: torch.Tensor) -> None:
@@ -192,6 +192,19 @@ def _fitted(shape: Shape, trained: Shape) -> Shape:
     """
     k, j, i = (
         -(-n // _STEP) * _STEP if p < n <= _LITTLE * p else p
+        for n, p in zip(shape, trained, strict=True)
+    )
+    return k, j, i
+
+
+def _wider(shape: Shape, trained: Shape) -> Shape:
+    """Return a patch (k, j, i) up to a third wider than the trained one, where the grid is.
+
+    Fewer patches are quicker. Norms over a wider patch cost bodies 0.004 of Dice, so the way to CT
+    keeps to `_fitted`; the map of what is recovered needs no such care.
+    """
+    k, j, i = (
+        max(p, min(-(-n // _STEP), int(_LITTLE * p) // _STEP) * _STEP)
         for n, p in zip(shape, trained, strict=True)
     )
     return k, j, i
