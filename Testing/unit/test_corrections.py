@@ -98,7 +98,7 @@ def test_a_training_learns_from_them_and_its_card_says_so(tmp_path: Path, monkey
     row = training_data("fine", 1, {"case_00112233": 40})[1]
     assert row["n"] == 40
     assert "user" in row["terms"]
-    other = runner.invoke(app, ["train", "click", "-o", "x", "--from-corrections", "y"])
+    other = runner.invoke(app, ["train", "cascade", "-o", "x", "--from-corrections", "y"])
     assert other.exit_code == 2
     assert "has no --from-corrections" in other.output
 
