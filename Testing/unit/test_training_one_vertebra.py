@@ -10,6 +10,7 @@ import torch
 from spineseg.errors import InputError
 from spineseg.methods.one_vertebra import SEED, WINDOW
 from spineseg.phantom.codes import Tissue
+from spineseg.training.export import command_of
 from spineseg.training.losses import binary_terms
 from spineseg.training.one_vertebra import OneSampler, fit, make_network, one_loss
 from spineseg.training.one_vertebra_samples import make_one, meant, places
@@ -95,6 +96,14 @@ def test_corrected_cases_are_looked_for_before_patients_are_drawn(tmp_path: Path
     with pytest.raises(InputError, match="no corrected case"):
         fit(None, options)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_cards_command_says_where_a_training_began_and_how_fast(tmp_path: Path) -> None:
+    plain = command_of(TrainSettings(), False, "click")
+    assert "--start" not in plain
+    assert "--rate" not in plain
+    on = command_of(TrainSettings(start=tmp_path, rate=1e-3), False, "click")
+    assert "--start MODELS --rate 0.001" in on
 
 
 @pytest.mark.parametrize("given", [{"corrections": Path("cases")}, {"start": Path("models")}])

@@ -67,7 +67,7 @@ def look_at_all(
         progress("look", 0.5 * (number - 1) / count, f"vertebra {number} of {count}")
         if box is not None:
             looks[number] = looker.look(vertebra.centroid)
-    bone, front, owner = _laid(maps, instances, boxes, looks)
+    owner = _laid(maps, instances, boxes, looks)[2]
     for step, (number, one) in enumerate(looks.items()):
         progress("look", 0.5 + 0.5 * step / count, f"vertebra {number} of {count} again")
         if one.present:

@@ -51,6 +51,7 @@ def command_of(settings: TrainSettings, data: bool, method: str = "vertebra-unet
     text += " --real-scans" if settings.real_images else ""
     text += " --from-corrections CASES" if settings.corrections is not None else ""
     text += " --start MODELS" if settings.start is not None else ""
+    text += f" --rate {settings.rate:g}" if settings.rate != TrainSettings.rate else ""
     return text + "".join(f" --hold-out {name}" for name in settings.hold_out) + " -o FOLDER"
 
 
