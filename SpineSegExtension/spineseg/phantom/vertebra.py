@@ -107,10 +107,16 @@ def body_distance(whole: Box, body: Body, worn: float, rng: np.random.Generator)
     flat = reach ** (1.0 / power)
     rho = flat / (spread + lips)
     side = (rho - 1.0) * min(half_w, half_d)
-    hollow = rng.uniform(0.5, 2.2) * np.clip(1.0 - (box.x / (0.55 * half_w)) ** 2, 0, 1)
-    side = smooth_max(side, -half_d * 0.93 + hollow - box.y, 2.0)
+    hollow = rng.uniform(0.5, 2.2)
+    wall = -half_d * 0.93 + hollow * np.clip(1.0 - (box.x / (0.55 * half_w)) ** 2, 0, 1)
+    side = smooth_max(side, wall - box.y, 2.0)
     dish = rng.uniform(0.3, 2.4) * (0.5 if body.name[0] == "C" else 1.0)
-    plate = np.abs(box.z) - height / 2 + dish * np.clip(1.0 - rho * rho, 0, 1)
+    # Midway between the walls as drawn: then the rims lie in the plane that is the known answer.
+    y0 = -half_d * 0.93 + 0.6 * hollow
+    v = (2 * box.y - half_d - y0) / (half_d - y0)
+    ring = ((np.abs(box.x) / half_w) ** power + np.abs(v) ** power) ** (1.0 / power)
+    plate = np.abs(box.z) - height / 2
+    plate = plate + dish * np.clip(1.0 - (ring / (spread + lips)) ** 2, 0, 1)
     # Beaks reach past the endplate towards the neighbour.
     plate = plate - 0.6 * half_d * lips * np.clip((flat - 0.8) / 0.2, 0, 1)
     plate = plate + _nodes(box, body, worn, rng)
