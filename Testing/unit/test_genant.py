@@ -107,6 +107,16 @@ def test_one_vertebra_alone_is_measured_against_itself() -> None:
     assert any("no sound neighbours" in text for text in one.evidence)
 
 
+def test_a_crush_is_seen_beside_one_sound_neighbour() -> None:
+    crushed = body("L2", (0.55, 0.55, 0.6))
+    for others in ([body("L3", (1.0, 1.0, 1.0))], [body("L4", (1.0, 1.0, 1.0))]):
+        first, *rest = grade_spine([crushed, *others])
+        assert (first.grade, first.kind) == (3, "crush")
+        assert [one.grade for one in rest] == [0]
+    far = grade_spine([crushed, body("L5", (1.0, 1.0, 1.0))])
+    assert any("no sound neighbours" in text for text in far[0].evidence)
+
+
 def test_unsure_levels_are_graded_by_shape_and_neighbours() -> None:
     bodies = []
     for n, name in enumerate(LEVELS[-6:]):

@@ -42,6 +42,7 @@ Floats = NDArray[np.float64]
 ANTERIOR, MIDDLE, POSTERIOR = range(3)
 _AROUND = 2  # neighbours on each side
 _FARTHEST = 4  # levels
+_FARTHEST_ALONE = 2  # the same, where it is the only sound one
 _FOR_SCALE = 4  # vertebrae that the patient's own scale needs
 _ROUNDS = 6
 _HOLLOW = 0.90  # middle height of a mask, of the mean of its front and back height
@@ -172,8 +173,9 @@ def _neighbours(spine: Spine, n: int) -> Floats:
         if near:
             weight = [1.0 / abs(spine.at[m] - spine.at[n]) for m in near]
             shares = spine.heights[near] / spine.norms[near]
-            sides.append((np.average(shares, axis=0, weights=weight), len(near)))
-    if sum(count for _, count in sides) < 2:
+            sides.append((np.average(shares, axis=0, weights=weight), near))
+    near = [m for _, both in sides for m in both]
+    if not near or (len(near) == 1 and abs(spine.at[near[0]] - spine.at[n]) > _FARTHEST_ALONE):
         return np.full(spine.heights.shape[1], np.nan)
     return np.asarray(np.mean([share for share, _ in sides], axis=0) * spine.norms[n])
 
