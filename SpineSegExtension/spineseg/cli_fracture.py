@@ -85,6 +85,14 @@ def evaluate_fracture_command(
         typer.Argument(help="From spineseg phantom; or VerSe, xVertSeg with grades."),
     ] = None,
     phantoms: Annotated[int, typer.Option(min=0, help="Digital patients to draw instead.")] = 0,
+    press: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="FOLDER has label maps of scans without fractures: show each N times, with"
+            " vertebrae pressed together in all but the first.",
+        ),
+    ] = 0,
     masks: Annotated[
         str,
         typer.Option(
@@ -112,8 +120,9 @@ def evaluate_fracture_command(
         others = dict(_named(text) for text in compare or ())
         asked = Networks(others=others) if networks and (others or networks_here()) else None
         done = evaluate_fractures(
-            output, folder, progress, phantoms=phantoms, masks=names, networks=asked, resume=resume
-        )
+            output, folder, progress, phantoms=phantoms, masks=names, networks=asked, press=press,
+            resume=resume,
+        )  # fmt: skip
     for text in done.notes:
         note(f"Note: {text}")
     for line in done.summary:

@@ -18,6 +18,7 @@ from ..phantom.settings import Fracture, Mimic, PhantomSettings
 from ..volume import Volume
 from .fracture_gradings import GradedCase, Grading, graded_cases
 from .fracture_scenes import FractureScene, drawn_labels, drawn_scan, fracture_scene
+from .pressed import pressed_cases
 
 __all__ = ["GradedScene", "Patient", "Scene", "find_patients", "whole_levels"]
 
@@ -68,7 +69,7 @@ class Patient:
 
 
 def find_patients(
-    folder: Path | str | None, numbers: Sequence[int], seed: int, scans: bool
+    folder: Path | str | None, numbers: Sequence[int], seed: int, scans: bool, press: int = 0
 ) -> list[tuple[Scene, Callable[[], Patient]]]:
     """Return patients, each with a function that gives its true label map, and its CT if wanted.
 
@@ -81,6 +82,9 @@ def find_patients(
         of the row of `fracture_scene` that begins with ``seed``.
     scans : bool
         Whether CTs are read or rendered, too.
+    press : int
+        The folder has scans without fractures and their label maps; show each so many times, with
+        vertebrae pressed together (`spineseg.evaluation.pressed`) in all but the first.
 
     Raises
     ------
@@ -95,6 +99,9 @@ def find_patients(
     if folder is None:
         drawn = [fracture_scene(n, seed) for n in numbers]
         return [(scene, partial(_drawn, scene, scans)) for scene in drawn]
+    if press:
+        both = pressed_cases(folder, press)
+        return [(scene, partial(_pressed, read)) for scene, read in both]
     found = sorted(Path(folder).glob("**/answers.json"))
     if not found and any(Path(folder).rglob("*.csv")):
         cases = graded_cases(folder)
@@ -118,6 +125,11 @@ def _drawn(scene: FractureScene, scans: bool) -> Patient:
 def _published(case: GradedCase) -> Patient:
     scan, labels = case.read()
     return Patient(labels.astype(np.uint8), scan)
+
+
+def _pressed(read: Callable[[], tuple[Volume, Volume]]) -> Patient:
+    scan, labels = read()
+    return Patient(labels, scan)
 
 
 def _written(path: Path) -> FractureScene:

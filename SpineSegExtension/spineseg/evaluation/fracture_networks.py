@@ -89,7 +89,9 @@ def score_patient(
     }
     if VOXELS in networks_here(models):
         names = list(centres)
-        moved = np.array([centres[n] for n in names]) + rng.normal(0, NOISE_MM, (len(names), 3))
+        moved = np.array([centres[n] for n in names]).reshape(-1, 3) + rng.normal(
+            0, NOISE_MM, (len(names), 3)
+        )
         settings = fracture_voxels.Settings(models=models)
         noisy = fracture_voxels.vertebra_scores(scan, moved, settings)
         found[NOISY] = dict(zip(names, noisy.tolist(), strict=True))

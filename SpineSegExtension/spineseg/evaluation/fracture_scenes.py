@@ -24,7 +24,7 @@ from ..volume import Volume
 
 __all__ = [
     "FIRST_SEED", "HELD_OUT", "LEARNED", "FractureScene", "disturbed", "drawn_labels",
-    "drawn_scan", "fracture_scene",
+    "drawn_scan", "fracture_scene", "random_fracture",
 ]  # fmt: skip
 
 FIRST_SEED, HELD_OUT, LEARNED = 71_000_000, 72_000_000, 73_000_000
@@ -88,10 +88,7 @@ def fracture_scene(
     fractures: list[Fracture] = []
     if rng.random() < ill:
         chosen = [n for n in graded if rng.random() < share] or [str(rng.choice(graded))]
-        for name in chosen:
-            low, high = _LOSSES[int(rng.integers(3))]
-            kind = _KINDS[int(rng.integers(3))]
-            fractures.append(Fracture(name, kind, round(float(rng.uniform(low, high)), 3)))
+        fractures += [random_fracture(name, rng) for name in chosen]
     whole = [n for n in graded if n not in {f.level for f in fractures}]
     mimics = _mimics(whole, rng) if rng.random() < _MIMICKED else ()
     settings = PhantomSettings(
@@ -102,6 +99,13 @@ def fracture_scene(
         margin_mm=(60.0, 70.0, 14.0),
     )
     return FractureScene(f"patient{seed + number}", settings, seed + number)
+
+
+def random_fracture(level: str, rng: np.random.Generator) -> Fracture:
+    """Return a fracture of a level, of any grade and kind alike."""
+    low, high = _LOSSES[int(rng.integers(3))]
+    kind = _KINDS[int(rng.integers(3))]
+    return Fracture(level, kind, round(float(rng.uniform(low, high)), 3))
 
 
 def _mimics(whole: list[str], rng: np.random.Generator) -> tuple[Mimic, ...]:

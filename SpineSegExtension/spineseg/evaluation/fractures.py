@@ -125,6 +125,7 @@ def evaluate_fractures(
     numbers: Sequence[int] = (),
     masks: Sequence[str] = MASKS,
     networks: Networks | None = None,
+    press: int = 0,
     resume: bool = False,
 ) -> FractureEvaluation:
     """Grade the vertebrae of digital patients and compare with what was drawn.
@@ -147,6 +148,8 @@ def evaluate_fractures(
         Of `ALL_MASKS`.
     networks : Networks, optional
         Ask these networks, too, and write FILE.networks.csv; then CTs are rendered.
+    press : int
+        Show each labelled scan of the folder so often, with vertebrae pressed together.
     resume : bool
         Keep the file's rows, and skip the patients that are in it.
 
@@ -169,7 +172,7 @@ def evaluate_fractures(
     file = ResultFile(Path(output), COLUMNS, resume)
     notes = []
     scans = networks is not None or SEGMENTED in masks
-    cases = find_patients(folder, numbers or range(phantoms), seed, scans)
+    cases = find_patients(folder, numbers or range(phantoms), seed, scans, press)
     heights = heights_file(Path(output), resume)
     for number, (scene, read) in enumerate(cases):
         progress("evaluate", number / len(cases), scene.name)

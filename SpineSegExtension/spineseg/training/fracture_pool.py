@@ -22,13 +22,23 @@ from ..evaluation.fracture_scenes import LEARNED, FractureScene, drawn_scan, fra
 from ..labels import USUAL_VERTEBRAE
 from ..volume import Volume
 
-__all__ = ["PoolItem", "PoolVertebra", "draw_patient", "fill", "load_item", "paths", "save_item"]
+__all__ = [
+    "MARGIN_MM",
+    "SPACING_MM",
+    "PoolItem",
+    "PoolVertebra",
+    "draw_patient",
+    "fill",
+    "load_item",
+    "paths",
+    "save_item",
+]
 
 Array = npt.NDArray[Any]
 
 SPACING_MM = 1.0
 _ILL, _SHARE = 0.8, 0.33
-_MARGIN_MM = (38.0, 62.0, 14.0)  # round the spine: what networks see besides
+MARGIN_MM = (38.0, 62.0, 14.0)  # round the spine: what networks see besides
 _DRAWN_MM = (1.0, 1.5, 2.0)  # how finely a patient is drawn; also thick slices come at 1 mm
 
 
@@ -61,9 +71,7 @@ def pool_scene(number: int) -> FractureScene:
     scene = fracture_scene(number, LEARNED, _ILL, _SHARE)
     rng = np.random.default_rng([scene.seed, 44])
     spacing = float(rng.choice(_DRAWN_MM))
-    return replace(
-        scene, settings=replace(scene.settings, spacing_mm=spacing, margin_mm=_MARGIN_MM)
-    )
+    return replace(scene, settings=replace(scene.settings, spacing_mm=spacing, margin_mm=MARGIN_MM))
 
 
 def draw_patient(number: int) -> PoolItem:

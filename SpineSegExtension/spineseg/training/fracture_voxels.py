@@ -17,6 +17,7 @@ from ..methods.fracture_voxels import CLASSES, MODEL
 from ..progress import Progress
 from .fracture_pool import fill, paths
 from .fracture_voxel_samples import VoxelSampler
+from .pressed_pool import fill_pressed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -272,15 +273,16 @@ def fit(
 
     Parameters
     ----------
-    data : None
-        Digital patients are all that is learned from.
+    data : path, optional
+        Labelled scans without fractures (docs/datasets.md), to be pressed together, besides the
+        digital patients (`spineseg.training.pressed_pool`).
     options : mapping
         Fields of `VoxelTraining`, ``output`` and ``resume``.
 
     Raises
     ------
     InputError
-        Data are given; the output folder holds a training and ``resume`` is off.
+        The data hold no labelled scan; the output folder holds a training and ``resume`` is off.
     """
     from .fracture_export import export_voxels
     from .loop import barrier, world
@@ -290,12 +292,12 @@ def fit(
     settings = settings_of(VoxelTraining, options)
     output = Path(options["output"])
     check_new(output, bool(options.get("resume")), MODEL)
-    if data is not None:
-        raise InputError("This training draws its own patients.", "Leave out --data.")
     pool = Path(settings.pool or output / "pool")
     rank, size = world()
     for n in fill(pool, settings.patients, rank, size):
         progress("drawing patients", 0.1 * min(1.0, n / settings.patients), f"{n}")
+    for name in fill_pressed(pool, data, first=rank, step=size) if data is not None else ():
+        progress("pressing vertebrae", 0.1, name)
     barrier()
     weights, steps = train(pool, settings, output / MODEL, progress.part(0.1, 1.0))
     if rank:

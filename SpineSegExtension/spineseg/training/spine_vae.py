@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..methods.spine_vae import GROUPS, MODEL
 from ..progress import Progress
 from .fracture_pool import fill, paths
+from .pressed_pool import fill_pressed
 from .spine_vae_samples import Boxes, VaeSampler, class_weights, fill_boxes, load_boxes
 
 if TYPE_CHECKING:
@@ -290,15 +291,16 @@ def fit(
 
     Parameters
     ----------
-    data : None
-        Digital patients are all that is learned from.
+    data : path, optional
+        Labelled scans without fractures (docs/datasets.md), to be pressed together, besides the
+        digital patients (`spineseg.training.pressed_pool`).
     options : mapping
         Fields of `VaeTraining`, ``output`` and ``resume``.
 
     Raises
     ------
     InputError
-        Data are given; the output folder holds a training and ``resume`` is off.
+        The data hold no labelled scan; the output folder holds a training and ``resume`` is off.
     """
     from .fracture_export import export_vae
     from .loop import barrier, world
@@ -308,12 +310,12 @@ def fit(
     settings = settings_of(VaeTraining, options)
     output = Path(options["output"])
     check_new(output, bool(options.get("resume")), f"{MODEL}/*")
-    if data is not None:
-        raise InputError("This training draws its own patients.", "Leave out --data.")
     pool = Path(settings.pool or output / "pool")
     rank, size = world()
     for n in fill(pool, settings.patients, rank, size):
         progress("drawing patients", 0.1 * min(1.0, n / settings.patients), f"{n}")
+    for name in fill_pressed(pool, data, first=rank, step=size) if data is not None else ():
+        progress("pressing vertebrae", 0.1, name)
     barrier()
     for n in fill_boxes(pool, pool / "boxes", rank, size):
         progress("cutting vertebrae out", 0.1, f"{n}")
