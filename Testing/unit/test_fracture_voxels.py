@@ -192,8 +192,9 @@ def test_bad_choices_are_refused(tmp_path: Path) -> None:
         VoxelTraining(preset="huge")
     with pytest.raises(InputError, match="variant"):
         VoxelTraining(variant="4d")
-    with pytest.raises(InputError, match="own patients"):
-        fit(tmp_path, {"output": tmp_path})
+    (tmp_path / "data").mkdir()
+    with pytest.raises(InputError, match="data"):
+        fit(tmp_path / "data", {"output": tmp_path})
     with pytest.raises(ValueError, match="patch"):
         Settings(patch=10)
     with pytest.raises(WeightsError):

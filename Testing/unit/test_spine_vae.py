@@ -171,8 +171,9 @@ def test_bad_choices_are_refused(tmp_path: Path) -> None:
         VaeTraining(kind="gan")
     with pytest.raises(InputError, match="no vertebrae"):
         load_boxes(tmp_path)
-    with pytest.raises(InputError, match="own patients"):
-        fit(tmp_path, {"output": tmp_path})
+    (tmp_path / "data").mkdir()
+    with pytest.raises(InputError, match="data"):
+        fit(tmp_path / "data", {"output": tmp_path})
     baseline = SpineVaeNetwork((2, 4, 4, 4), groups=0, variational=False, decodes=False)
     with pytest.raises(ValueError, match="no decoder"):
         baseline.decode(torch.zeros(1, 64), torch.zeros(1, dtype=torch.int64))

@@ -19,6 +19,7 @@ from spineseg.training.spine_vae_samples import boxes_of
 
 LEVELS = (("T11", 18, 0), ("T12", 19, 0), ("L1", 20, 3), ("L2", 21, 0))
 AFFINE = np.diag([1.0, 1.0, 1.0, 1.0])
+POOL = (Path("patient0000"), Path("patient-somebody-pressed1"))
 
 
 def tiny_item(seed: int = 0) -> PoolItem:
@@ -53,8 +54,8 @@ def tiny_models(folder: Path) -> Path:
     torch.manual_seed(0)
     voxels = VoxelTraining(plan=replace(VOXEL_PLANS["small"], widths=(4,) * 8, joined=4))
     network = FractureVoxelNetwork(**voxels.chosen.architecture("3d")["params"])
-    export_voxels(network.state_dict(), voxels, 1, 0, [], folder)
+    export_voxels(network.state_dict(), voxels, POOL, 0, [], folder)
     vae = VaeTraining(plan=replace(VAE_PLANS["small"], widths=(2, 4, 4, 4)))
     other = SpineVaeNetwork(**vae.chosen.architecture(KINDS[vae.kind])["params"])
-    export_vae(other.state_dict(), vae, boxes_of(tiny_item(), 0), 1, 0, [], folder)
+    export_vae(other.state_dict(), vae, boxes_of(tiny_item(), 0), POOL, 0, [], folder)
     return folder

@@ -294,12 +294,12 @@ def fit(
     check_new(output, bool(options.get("resume")), MODEL)
     pool = Path(settings.pool or output / "pool")
     rank, size = world()
+    for name in fill_pressed(pool, data, first=rank, step=size) if data is not None else ():
+        progress("pressing vertebrae", 0.0, name)
     for n in fill(pool, settings.patients, rank, size):
         progress("drawing patients", 0.1 * min(1.0, n / settings.patients), f"{n}")
-    for name in fill_pressed(pool, data, first=rank, step=size) if data is not None else ():
-        progress("pressing vertebrae", 0.1, name)
     barrier()
     weights, steps = train(pool, settings, output / MODEL, progress.part(0.1, 1.0))
     if rank:
         return []
-    return [export_voxels(weights, settings, len(paths(pool)), steps, [], output / "models")]
+    return [export_voxels(weights, settings, paths(pool), steps, [], output / "models")]

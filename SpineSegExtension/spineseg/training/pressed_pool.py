@@ -20,10 +20,12 @@ from ..phantom.morphometry import SIZES
 from ..volume import Volume
 from .fracture_pool import MARGIN_MM, SPACING_MM, PoolItem, PoolVertebra, save_item
 
-__all__ = ["TIMES", "fill_pressed", "pressed_item"]
+__all__ = ["PRESSED", "TIMES", "fill_pressed", "pressed_item"]
 
 TIMES = 16
 """How often each scan is shown."""
+PRESSED = "patient-"
+"""How the names of a pool's pressed scans begin; digital patients have a number."""
 _MILD = 0.5  # of the sound vertebrae
 _LARGER = 1.08  # than the half sizes that were measured: what of a vertebra is its body
 
@@ -42,7 +44,7 @@ def fill_pressed(
     """
     folder.mkdir(parents=True, exist_ok=True)
     for scene, read in pressed_cases(data, times, _MILD)[first::step]:
-        path = folder / f"patient-{scene.name}"
+        path = folder / f"{PRESSED}{scene.name}"
         if not path.with_suffix(".json").exists():
             save_item(pressed_item(scene, *read()), path)
         yield scene.name

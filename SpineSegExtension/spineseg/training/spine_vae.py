@@ -312,10 +312,10 @@ def fit(
     check_new(output, bool(options.get("resume")), f"{MODEL}/*")
     pool = Path(settings.pool or output / "pool")
     rank, size = world()
+    for name in fill_pressed(pool, data, first=rank, step=size) if data is not None else ():
+        progress("pressing vertebrae", 0.0, name)
     for n in fill(pool, settings.patients, rank, size):
         progress("drawing patients", 0.1 * min(1.0, n / settings.patients), f"{n}")
-    for name in fill_pressed(pool, data, first=rank, step=size) if data is not None else ():
-        progress("pressing vertebrae", 0.1, name)
     barrier()
     for n in fill_boxes(pool, pool / "boxes", rank, size):
         progress("cutting vertebrae out", 0.1, f"{n}")
@@ -324,5 +324,5 @@ def fit(
     weights, steps = train(boxes, settings, output / MODEL, progress.part(0.1, 1.0))
     if rank:
         return []
-    count = len(paths(pool / "boxes"))
-    return [export_vae(weights, settings, boxes, count, steps, [], output / "models")]
+    names = paths(pool / "boxes")
+    return [export_vae(weights, settings, boxes, names, steps, [], output / "models")]
