@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from spineseg.errors import InputError
-from spineseg.evaluation.fracture_cases import find_patients
+from spineseg.evaluation.fracture_cases import find_patients, whole_levels
+from spineseg.evaluation.fracture_mimics import cut_levels
 from spineseg.evaluation.fractures import evaluate_fractures
 from spineseg.evaluation.pressed import PressedScene, kept_heights, press_vertebrae, pressed_cases
 from spineseg.io.images import write_volume
@@ -60,6 +61,13 @@ def test_pressed_vertebrae_are_graded_as_fractures(patient: Phantom) -> None:
     assert graded["L3"].grade in (2, 3)
     assert graded["L3"].kind == "biconcave"
     assert [graded[name].grade for name in ("L2", "L4")] == [0, 0]
+
+
+def test_levels_are_whole_however_slices_lie(patient: Phantom) -> None:
+    sagittal = patient.vertebrae.reoriented("ASR")
+    assert whole_levels(sagittal) == whole_levels(patient.vertebrae)
+    assert cut_levels(sagittal) == cut_levels(patient.vertebrae)
+    assert "L2" in whole_levels(sagittal)
 
 
 def test_what_is_not_there_is_not_pressed(patient: Phantom) -> None:

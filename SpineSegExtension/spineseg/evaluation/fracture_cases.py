@@ -157,6 +157,7 @@ def _read(path: Path, scans: bool) -> Patient:
 
 def whole_levels(truth: Volume) -> list[str]:
     """Return the thoracic and lumbar levels whose mask does not touch the top or the bottom."""
-    edge = {int(v) for end in (0, -1) for v in np.unique(truth.array[end])}
-    present = {int(v) for v in np.unique(truth.array)} - edge
+    array = truth.reoriented("RAS").array  # sagittal slices, too, have their first axis upright
+    edge = {int(v) for end in (0, -1) for v in np.unique(array[end])}
+    present = {int(v) for v in np.unique(array)} - edge
     return [v.name for v in VERTEBRAE if v.verse in present and v.name[0] != "C"]

@@ -38,7 +38,8 @@ _NAMES = {
 
 def cut_levels(truth: Volume) -> list[str]:
     """Return the thoracic and lumbar levels whose mask touches the top or the bottom."""
-    edge = {int(v) for end in (0, -1) for v in np.unique(truth.array[end])}
+    array = truth.reoriented("RAS").array  # sagittal slices, too, have their first axis upright
+    edge = {int(v) for end in (0, -1) for v in np.unique(array[end])}
     return [v.name for v in VERTEBRAE if v.verse in edge and v.name[0] != "C"]
 
 
