@@ -26,7 +26,10 @@ TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("fold", "view", "digital", "start", "blend", "rate"),
     ),
     "film-labels": ("spineseg.training.film_labels", ("preset", "fold", "view", "digital")),
-    "fracture-voxels": ("spineseg.training.fracture_voxels", ("preset", "variant", "pool")),
+    "fracture-voxels": (
+        "spineseg.training.fracture_voxels",
+        ("preset", "variant", "pool", "start"),
+    ),
     "spine-vae": ("spineseg.training.spine_vae", ("preset", "kind", "pool")),
 }
 """Method → the module whose ``fit`` trains it, and the options that are its own."""
@@ -109,7 +112,7 @@ def train_command(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="click: folder of models with vertebra-one, to go on from; cobb-…: with"
+            help="click, fracture-voxels: folder of models to go on from; cobb-…: with"
             " cobb-landmarks, to begin from."
         ),
     ] = None,

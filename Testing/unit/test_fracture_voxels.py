@@ -31,7 +31,7 @@ from spineseg.training.fracture_voxel_samples import (
 )
 from spineseg.training.fracture_voxels import PLANS, Plateau, VoxelPlan, VoxelTraining, fit
 from spineseg.volume import Volume
-from spineseg.weights import load_card
+from spineseg.weights import load_card, load_state
 from tinyfracture import tiny_item, tiny_pool
 
 TINY = replace(PLANS["small"], widths=(4,) * 8, joined=4, batch=2, average=0.5)
@@ -45,6 +45,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = {"output": output / "out", "pool": pool, "patients": 2, "plan": TINY}
     fit(None, {**options, "hours": 1 / 3600}, Progress())
     return output / "out" / "models"
+
+
+def test_a_training_goes_on_from_weights_of_the_same_network(trained: Path, tmp_path: Path) -> None:
+    pool = tiny_pool(tmp_path / "pool")
+    options = {"output": tmp_path / "out", "pool": pool, "patients": 2}
+    still = replace(TINY, rate=0.0, decay=0.0)
+    options = {**options, "plan": still, "start": trained, "hours": 1 / 3600}
+    (path,) = fit(None, options, Progress())
+    first = load_state("fracture-voxels", trained)
+    # What is learned stays as it was, at a rate of 0; what batches have in common moves on.
+    after = load_state(path.stem, path.parent)
+    assert all(torch.allclose(first[k], v) for k, v in after.items() if v.dim() == 5)
+    assert "--start MODELS" in load_card("fracture-voxels", path.parent).command
+    with pytest.raises(InputError, match="another network"):
+        fit(None, {**options, "output": tmp_path / "other", "plan": None}, Progress())
 
 
 @pytest.mark.parametrize("variant", ["3d", "5slices", "1slice"])

@@ -65,7 +65,8 @@ def export_voxels(
     plan = settings.chosen
     wide = plan.scan_wide
     command = f"spineseg train {fracture_voxels.MODEL} --preset {settings.preset}"
-    command = _command(f"{command} --variant {settings.variant}", pool, settings.hours)
+    command += f" --variant {settings.variant}" + (" --start MODELS" if settings.start else "")
+    command = _command(command, pool, settings.hours)
     card = ModelCard(
         name=fracture_voxels.MODEL,
         method=registry.FRACTURE_VOXELS,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..methods.fracture_voxels import CLASSES, MODEL
 from ..progress import Progress
+from ..weights import load_card, load_state
 from .fracture_pool import fill, paths
 from .fracture_voxel_samples import VoxelSampler
 from .pressed_pool import fill_pressed
@@ -128,6 +129,8 @@ class VoxelTraining:
         Folder where they are, or are put; by default ``pool`` in the output folder.
     plan : VoxelPlan or None
         Instead of the preset's.
+    start : Path or None
+        Folder of weights of the same preset and variant to begin from.
     """
 
     hours: float = 2.0
@@ -136,6 +139,7 @@ class VoxelTraining:
     patients: int = 250
     pool: Path | None = None
     plan: VoxelPlan | None = None
+    start: Path | None = None
     seed: int = 0
     device: str | None = None
 
@@ -247,6 +251,8 @@ def train(
     plan = settings.chosen
     torch.manual_seed(settings.seed)
     network = FractureVoxelNetwork(**plan.architecture(settings.variant)["params"])
+    if settings.start is not None:
+        network.load_state_dict(load_state(MODEL, settings.start))
     names = paths(pool)
     # The paper keeps 15 % of a fold aside to watch the training by.
     kept = names[-round(0.15 * len(names)) :] if plan.patience and len(names) > 6 else []
@@ -264,6 +270,16 @@ def train(
         mixed=False, anneal=anneal,
     )  # fmt: skip
     return trainer.run(progress), trainer.step
+
+
+def _check_start(settings: VoxelTraining) -> None:
+    """Raise InputError unless the weights to begin from are of the same network."""
+    made = load_card(MODEL, settings.start).architecture
+    if made != settings.chosen.architecture(settings.variant):
+        raise InputError(
+            f"The weights in {settings.start} are of another network.",
+            "Choose the --preset and --variant that they were trained with.",
+        )
 
 
 def fit(
@@ -290,6 +306,8 @@ def fit(
 
     progress = progress or Progress()
     settings = settings_of(VoxelTraining, options)
+    if settings.start is not None:
+        _check_start(settings)
     output = Path(options["output"])
     check_new(output, bool(options.get("resume")), MODEL)
     pool = Path(settings.pool or output / "pool")
