@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from drawnspine import drawn
 from spineseg.labels import by_name
+from spineseg.measure.endplates import body_centre
 from spineseg.measure.vertebra_body import EDGE, VertebraBody, measure_bodies
 from spineseg.phantom.chain import Chain
 from spineseg.phantom.settings import Fracture, PhantomSettings
@@ -151,3 +152,15 @@ def test_points_can_be_moved_and_the_heights_follow(measured: Measured) -> None:
     assert moved.wedge_deg > (body.wedge_deg or 0) + 5
     with pytest.raises(ValueError, match="without points"):
         replace(body, points=None).with_points(middle)
+
+
+def test_a_collapsed_body_is_found_before_thick_facets() -> None:
+    array = np.zeros((40, 70, 50), dtype=np.uint8)  # k, j, i at 1 mm: up, forwards, right
+    array[18:23, 40:64, 5:45] = 1  # a body 5 mm high
+    array[12:30, 10:28, 8:22] = array[12:30, 10:28, 28:42] = 1  # facets of 14 × 18 × 18 mm
+    array[15:25, 26:42, 10:16] = array[15:25, 26:42, 34:40] = 1  # pedicles
+    i, j, k = body_centre(Volume(array, np.eye(4)))
+    assert 45 < j < 60
+    assert 18 <= k <= 22
+    alone = Volume(array[:, 40:64], np.eye(4))
+    assert body_centre(alone) == pytest.approx([24.5, 11.5, 20.0], abs=2.0)

@@ -33,6 +33,9 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
+_HIND = 0.55  # of a vertebra from behind: arch, facets and processes
+_WITH_ARCH_MM = 45.0  # from front to back; a body alone is smaller
+_LEAST_FRONT = 0.35  # of the greatest thickness: what a body has at least
 _REACH_MM = 30.0  # from a body's middle to beyond its endplates; half of its depth and width, too
 _STEP_MM = 0.5  # along a ray
 _CORE = 0.9  # of the half axes: farther out is the rounded rim, and osteophytes
@@ -104,13 +107,24 @@ class BodyFrame:
 
 
 def body_centre(mask: Volume) -> Floats:
-    """Return the place where a mask (non-zero inside) is thickest, RAS mm: its body's middle."""
+    """Return the middle of a body, RAS mm: where its mask (non-zero inside) is thickest in front.
+
+    Facets of worn spines may be thicker than a collapsed body, but lie in the hind half.
+    """
     spacing = mask.spacing[::-1]
     depth = ndimage.distance_transform_edt(np.pad(mask.array != 0, 1), sampling=spacing)
     depth = depth[1:-1, 1:-1, 1:-1]
-    pieces, _ = ndimage.label(depth > 0.7 * depth.max())
-    core = pieces == pieces[np.unravel_index(int(depth.argmax()), depth.shape)]
-    return np.asarray(mask.ijk_to_ras(np.argwhere(core)[:, ::-1]).mean(axis=0))
+    inside = np.argwhere(depth > 0)
+    ahead = mask.ijk_to_ras(inside[:, ::-1])[:, 1]
+    low, high = np.percentile(ahead, [1, 99])
+    front = np.zeros_like(depth)
+    there = tuple(inside[ahead > low + _HIND * (high - low)].T)
+    front[there] = depth[there]
+    whole = high - low > _WITH_ARCH_MM and front.max() > _LEAST_FRONT * depth.max()
+    seen = front if whole else depth
+    pieces, _ = ndimage.label(depth > 0.7 * seen.max())
+    core = pieces == pieces[np.unravel_index(int(seen.argmax()), depth.shape)]
+    return np.asarray(mask.ijk_to_ras(np.argwhere(core & (seen > 0))[:, ::-1]).mean(axis=0))
 
 
 def fit_bodies(segmentation: Volume) -> list[BodyFrame]:
