@@ -181,9 +181,10 @@ def main(arguments: Sequence[str]) -> None:
     )  # fmt: skip
     rows = ResultFile(asked.o, COLUMNS, resume=True).rows
     models = fit(rows)
+    made = how(rows, asked.numbers + (" --networks" if asked.networks else ""))
     if asked.networks:
-        models["combination"] = {**combined(rows), "made": how(rows, asked.numbers)}
-    write(models, how(rows, asked.numbers), asked.to)
+        models["combination"] = {**combined(rows), "made": made}
+    write(models, made, asked.to)
 
 
 if __name__ == "__main__":
