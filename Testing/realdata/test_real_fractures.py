@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 from spineseg import read_volume
+from spineseg.evaluation.pressed import press_vertebrae
 from spineseg.measure.genant import Graded, grade_spine
 from spineseg.measure.vertebra_body import measure_bodies
+from spineseg.phantom.settings import Fracture
+from spineseg.pipeline import segment
 from spineseg.training.real import to_verse
 
 
@@ -40,3 +43,21 @@ def test_spines_without_a_fracture_have_none(realdata: Path, name: str, numberin
     found = graded(realdata, name, numbering)
     assert any(one.grade is not None for one in found.values())
     assert not any((one.grade or 0) >= 2 for one in found.values())
+
+
+@pytest.mark.parametrize(
+    "fracture", [Fracture("L4", "biconcave", 0.58), Fracture("L3", "wedge", 0.45)]
+)
+def test_a_pressed_real_vertebra_is_found_in_its_ct(realdata: Path, fracture: Fracture) -> None:
+    scan, labels = (
+        read_volume(realdata / "ct" / f"verse014_{what}.nii.gz") for what in ("ct", "vertebrae")
+    )
+    pressed, _ = press_vertebrae(scan, labels, [fracture])
+    found = {
+        each.body.name: each for each in grade_spine(measure_bodies(segment(pressed).segmentation))
+    }
+    one = found[fracture.level]
+    assert (one.grade or 0) >= 2
+    assert one.kind == fracture.kind
+    whole = {"L1", "L2", "L3", "L4"} - {fracture.level}
+    assert {found[name].grade for name in whole} == {0}
