@@ -11,7 +11,7 @@ from spineseg.errors import InputError
 from spineseg.evaluation.fracture_cases import find_patients, whole_levels
 from spineseg.evaluation.fracture_mimics import cut_levels
 from spineseg.evaluation.fractures import evaluate_fractures
-from spineseg.evaluation.pressed import PressedScene, kept_heights, press_vertebrae, pressed_cases
+from spineseg.evaluation.pressed import PressedScene, press_vertebrae, pressed_cases
 from spineseg.io.images import write_volume
 from spineseg.measure.genant import grade_spine
 from spineseg.measure.vertebra_body import measure_bodies
@@ -44,7 +44,7 @@ def test_a_pressed_vertebra_loses_what_was_asked_and_no_other_does(
     assert before["L2"] is not None
     assert after["L2"] is not None
     left = [after["L2"][p] / before["L2"][p] for p in ("anterior", "middle", "posterior")]
-    assert left == pytest.approx(kept_heights(fracture), abs=0.07)
+    assert left == pytest.approx(fracture.kept, abs=0.07)
     for name in ("L1", "L3"):
         assert before[name] is not None
         assert after[name] == pytest.approx(before[name], abs=0.8)
@@ -88,14 +88,17 @@ def test_scans_of_a_folder_are_pressed_and_evaluated(patient: Phantom, tmp_path:
     first = scenes[1].fractures[0]
     assert scenes[1].truth(first.level)[1] == first.kind  # type: ignore[index]
     assert len(find_patients(data, [], 0, True, press=2)) == 2
+    with pytest.raises(InputError, match="not pressed"):
+        find_patients(None, range(2), 0, True, press=2)
 
     done = evaluate_fractures(tmp_path / "rows.csv", data, press=2, masks=("true",))
     (line,) = done.summary
     assert line["patients"] == 2
     assert line["fractured"] == len(scenes[1].fractures)
 
-    with pytest.raises(InputError, match="labelled"):
-        pressed_cases(tmp_path / "none", 1) if (tmp_path / "none").mkdir() is None else None
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="none"):
+        pressed_cases(tmp_path / "none", 1)
 
 
 def test_a_pool_takes_pressed_scans(patient: Phantom, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from drawnspine import drawn
 from spineseg.labels import by_name
-from spineseg.measure.endplates import body_centre
+from spineseg.measure.body_places import body_centre
 from spineseg.measure.vertebra_body import EDGE, VertebraBody, measure_bodies
 from spineseg.phantom.chain import Chain
 from spineseg.phantom.settings import Fracture, PhantomSettings

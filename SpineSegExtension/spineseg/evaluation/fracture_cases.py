@@ -20,7 +20,7 @@ from .fracture_gradings import GradedCase, Grading, graded_cases
 from .fracture_scenes import FractureScene, drawn_labels, drawn_scan, fracture_scene
 from .pressed import pressed_cases
 
-__all__ = ["GradedScene", "Patient", "Scene", "find_patients", "whole_levels"]
+__all__ = ["GradedScene", "Patient", "Scene", "cut_labels", "find_patients", "whole_levels"]
 
 
 class Scene(Protocol):
@@ -96,6 +96,11 @@ def find_patients(
             "Either a folder or a number of digital patients is needed.",
             "Give FOLDER, or --phantoms N.",
         )
+    if press and folder is None:
+        raise InputError(
+            "Digital patients have fractures of their own and are not pressed.",
+            "Give FOLDER with labelled scans to --press, or leave it out.",
+        )
     if folder is None:
         drawn = [fracture_scene(n, seed) for n in numbers]
         return [(scene, partial(_drawn, scene, scans)) for scene in drawn]
@@ -155,9 +160,13 @@ def _read(path: Path, scans: bool) -> Patient:
     return Patient(labels, scan, labels.like(body.astype(np.uint8)))
 
 
+def cut_labels(labels: Volume) -> set[int]:
+    """Return the labels that touch the top or the bottom of a label map, however its axes lie."""
+    upright = labels.reoriented("RAS").array
+    return {int(v) for end in (0, -1) for v in np.unique(upright[end])}
+
+
 def whole_levels(truth: Volume) -> list[str]:
     """Return the thoracic and lumbar levels whose mask does not touch the top or the bottom."""
-    array = truth.reoriented("RAS").array  # sagittal slices, too, have their first axis upright
-    edge = {int(v) for end in (0, -1) for v in np.unique(array[end])}
-    present = {int(v) for v in np.unique(array)} - edge
+    present = {int(v) for v in np.unique(truth.array)} - cut_labels(truth)
     return [v.name for v in VERTEBRAE if v.verse in present and v.name[0] != "C"]

@@ -15,7 +15,7 @@ import numpy as np
 from ..labels import VERTEBRAE
 from ..measure.genant import Graded
 from ..volume import Volume
-from .fracture_cases import Scene
+from .fracture_cases import Scene, cut_labels
 
 __all__ = ["CUT", "MIMIC_COLUMNS", "cut_levels", "cut_rows", "mimic_table", "mimics_path"]
 
@@ -38,8 +38,7 @@ _NAMES = {
 
 def cut_levels(truth: Volume) -> list[str]:
     """Return the thoracic and lumbar levels whose mask touches the top or the bottom."""
-    array = truth.reoriented("RAS").array  # sagittal slices, too, have their first axis upright
-    edge = {int(v) for end in (0, -1) for v in np.unique(array[end])}
+    edge = cut_labels(truth)
     return [v.name for v in VERTEBRAE if v.verse in edge and v.name[0] != "C"]
 
 

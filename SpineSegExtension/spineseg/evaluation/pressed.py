@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..errors import InputError
+from ..labels import VERTEBRAE, by_name
 from ..measure.deformity import grade_of
-from ..measure.endplates import BodyFrame, axes_with_up, fit_bodies
+from ..measure.endplates import BodyFrame, fit_bodies
 from ..phantom.settings import Fracture
 from ..volume import Volume
 from .datasets import Case, find_cases
 from .fracture_scenes import random_fracture
 from .truth import read_scan, read_truth
 
-__all__ = ["PressedScene", "kept_heights", "press_vertebrae", "pressed_cases"]
+__all__ = ["PressedScene", "press_vertebrae", "pressed_cases"]
 
 Floats = NDArray[np.float64]
 
@@ -38,7 +39,7 @@ _BEHIND_MM = 3.0  # behind its back wall bending begins to end, so that the arch
 _FADE_BEHIND_MM = 5.0  # and ends
 _LEAST_KEPT = 0.2
 _SHARE = 0.3  # of a spine's vertebrae that are pressed
-_GRADED_FROM = 11  # VerSe's T4
+_GRADED = {level.name for level in VERTEBRAE[VERTEBRAE.index(by_name("T4")) :]}
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def pressed_cases(
             continue
         labels = read_truth(case, read_scan(case)).labels
         assert labels is not None
-        names = [f.name for f in fit_bodies(labels) if f.label >= _GRADED_FROM and _fits(f)]
+        names = [f.name for f in fit_bodies(labels) if f.name in _GRADED and _fits(f)]
         for n in range(count):
             rng = np.random.default_rng([n, *case.name.encode()])
             some = [name for name in names if n and rng.random() < _SHARE]
@@ -118,19 +119,6 @@ def _fits(frame: BodyFrame) -> bool:
     return frame.half_mm is not None and frame.upper is not None and frame.lower is not None
 
 
-def kept_heights(fracture: Fracture) -> tuple[float, float, float]:
-    """Return what is left of the height in front, in the middle and behind, shares.
-
-    The same as of digital patients (`spineseg.phantom.chain`).
-    """
-    keep = 1.0 - fracture.loss
-    if fracture.kind == "wedge":
-        return keep, (1 + keep) / 2, 1.0
-    if fracture.kind == "biconcave":
-        return (1 + keep) / 2, keep, 1.0
-    return keep, keep, keep + 0.04
-
-
 def press_vertebrae(
     scan: Volume, labels: Volume, fractures: Sequence[Fracture]
 ) -> tuple[Volume, Volume]:
@@ -149,7 +137,7 @@ def press_vertebrae(
         A level is missing, or its body can't be told.
     """
     frames = {frame.name: frame for frame in fit_bodies(labels)}
-    bend: NDArray[np.float32] = np.zeros((3, *labels.array.shape), dtype=np.float32)
+    steps = []
     for fracture in fractures:
         frame = frames.get(fracture.level)
         if frame is None or not _fits(frame):
@@ -157,37 +145,46 @@ def press_vertebrae(
                 f"The body of {fracture.level} can't be told in this label map.",
                 "Choose another level.",
             )
-        _add(bend, labels, frame, fracture)
-    places = np.indices(labels.array.shape, dtype=np.float32) + bend
-    image = ndimage.map_coordinates(scan.array, places, order=1, mode="nearest")
-    names = ndimage.map_coordinates(labels.array, places, order=0, mode="nearest")
-    return (
-        scan.like(np.rint(image).astype(scan.array.dtype)),
-        labels.like(names.astype(labels.array.dtype)),
-    )
+        steps.append(_steps(labels, frame, fracture))
+    if not steps:
+        return scan, labels
+    # Where neighbours are pressed, too, what they move adds up.
+    low = np.min([first for first, _ in steps], axis=0)
+    high = np.max([first + step.shape[1:] for first, step in steps], axis=0)
+    places = np.indices(tuple(high - low), dtype=np.float32) + low[:, None, None, None]
+    for first, step in steps:
+        places[(slice(None), *_box(first - low, step.shape[1:]))] += step
+    box = _box(low, high - low)
+    image, names = scan.array.copy(), labels.array.copy()
+    image[box] = np.rint(ndimage.map_coordinates(scan.array, places, order=1, mode="nearest"))
+    names[box] = ndimage.map_coordinates(labels.array, places, order=0, mode="nearest")
+    return scan.like(image), labels.like(names)
 
 
-def _add(bend: NDArray[np.float32], grid: Volume, frame: BodyFrame, fracture: Fracture) -> None:
-    """Add to ``bend`` (3, k, j, i), voxels: where each voxel's new value comes from."""
+def _box(first: NDArray[np.int64], shape: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(int(a), int(a) + int(n)) for a, n in zip(first, shape, strict=True))
+
+
+def _steps(grid: Volume, frame: BodyFrame, fracture: Fracture) -> tuple[NDArray[np.int64], Floats]:
+    """Return where each voxel near a body gets its new value from.
+
+    The first voxel (k, j, i) of its neighbourhood, and (3, k, j, i) voxels from each one there.
+    """
     assert frame.half_mm is not None
-    assert frame.upper is not None
-    axes, half = frame.axes, frame.half_mm
-    if axes is None:  # without an arch
-        axes = axes_with_up(frame.upper.normal, np.array([0.0, 1.0, 0.0]))
+    axes, half = frame.standing, frame.half_mm
     beyond = half * (_FLARE + _FADE) + [0.0, _BEHIND_MM + _FADE_BEHIND_MM, 2 * _DISC_MM]
     middle = grid.ras_to_ijk(frame.centre[None])[0][::-1]
-    steps = float(np.linalg.norm(beyond)) / np.array(grid.spacing[::-1])
-    low = np.maximum(np.floor(middle - steps), 0).astype(int)
-    high = np.minimum(np.ceil(middle + steps) + 1, grid.array.shape).astype(int)
+    reach = float(np.linalg.norm(beyond)) / np.array(grid.spacing[::-1])
+    low = np.maximum(np.floor(middle - reach), 0).astype(np.int64)
+    high = np.minimum(np.ceil(middle + reach) + 1, grid.array.shape).astype(np.int64)
     kji = np.indices(tuple(high - low)).reshape(3, -1).T + low
     away = (grid.ijk_to_ras(kji[:, ::-1]) - frame.centre) @ axes
     top = np.where(
         away[:, 2] > 0, _plane(frame, axes, away, True), -_plane(frame, axes, away, False)
     )
-    moved = _moved(away, half, np.maximum(top, 2.0), kept_heights(fracture))
-    shift = grid.ras_to_ijk(frame.centre + (away + moved[:, None] * [0.0, 0.0, 1.0]) @ axes.T)
-    step = (shift[:, ::-1] - kji).T.reshape(3, *(high - low))
-    bend[(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))] += step
+    moved = _moved(away, half, np.maximum(top, 2.0), fracture.kept)
+    source = grid.ras_to_ijk(frame.centre + (away + moved[:, None] * [0.0, 0.0, 1.0]) @ axes.T)
+    return low, (source[:, ::-1] - kji).T.reshape(3, *(high - low))
 
 
 def _plane(frame: BodyFrame, axes: Floats, away: Floats, upper: bool) -> Floats:

@@ -1,8 +1,8 @@
-"""Puts right where the body of a collapsed vertebra is looked for.
+"""Where the body of a vertebra is looked for, collapsed or not.
 
-The thickest place of a vertebra's mask is in its body, unless that has collapsed: then the arch or
-a process may be thicker. Such a place lies off the line through the neighbours' bodies, which then
-says where to look.
+The thickest place in front of a vertebra's mask is in its body, unless that has collapsed: then the
+root of the arch may be thicker. Such a place lies off the line through the neighbours' bodies,
+which then says where to look.
 """
 
 from __future__ import annotations
@@ -11,15 +11,40 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from spineseg.volume import Volume
 
-__all__ = ["in_line"]
+__all__ = ["body_centre", "in_line"]
 
 Floats = NDArray[np.float64]
 
+_HIND = 0.55  # of a vertebra from behind: arch, facets and processes
+_WITH_ARCH_MM = 45.0  # from front to back; a body alone is smaller
+_LEAST_FRONT = 0.35  # of the greatest thickness: what a body has at least
 _OFF_MM = (10.0, 15.0)  # off the line between two neighbours; off the line on from the last two
 _NEAR_MM = 6.0  # so near to where a body is expected its mask is looked for
+
+
+def body_centre(mask: Volume) -> Floats:
+    """Return the middle of a body, RAS mm: where its mask (non-zero inside) is thickest in front.
+
+    Facets of worn spines may be thicker than a collapsed body, but lie in the hind half.
+    """
+    spacing = mask.spacing[::-1]
+    depth = ndimage.distance_transform_edt(np.pad(mask.array != 0, 1), sampling=spacing)
+    depth = depth[1:-1, 1:-1, 1:-1]
+    inside = np.argwhere(depth > 0)
+    ahead = mask.ijk_to_ras(inside[:, ::-1])[:, 1]
+    low, high = np.percentile(ahead, [1, 99])
+    front = np.zeros_like(depth)
+    there = tuple(inside[ahead > low + _HIND * (high - low)].T)
+    front[there] = depth[there]
+    whole = high - low > _WITH_ARCH_MM and front.max() > _LEAST_FRONT * depth.max()
+    seen = front if whole else depth
+    pieces, _ = ndimage.label(depth > 0.7 * seen.max())
+    core = pieces == pieces[np.unravel_index(int(seen.argmax()), depth.shape)]
+    return np.asarray(mask.ijk_to_ras(np.argwhere(core & (seen > 0))[:, ::-1]).mean(axis=0))
 
 
 def in_line(centres: Sequence[Floats], masks: Sequence[Volume]) -> list[Floats]:

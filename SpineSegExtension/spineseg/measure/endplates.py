@@ -22,20 +22,17 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from spineseg import labels
-from spineseg.measure.body_places import in_line
+from spineseg.measure.body_places import body_centre, in_line
 from spineseg.measure.heights import spine_directions
 from spineseg.volume import Volume
 
 __all__ = [
-    "BodyFrame", "Endplate", "MaskField", "axes_with_up", "body_centre", "fit_bodies", "fit_body",
+    "BodyFrame", "Endplate", "MaskField", "axes_with_up", "fit_bodies", "fit_body",
     "placed_body",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
-_HIND = 0.55  # of a vertebra from behind: arch, facets and processes
-_WITH_ARCH_MM = 45.0  # from front to back; a body alone is smaller
-_LEAST_FRONT = 0.35  # of the greatest thickness: what a body has at least
 _REACH_MM = 30.0  # from a body's middle to beyond its endplates; half of its depth and width, too
 _STEP_MM = 0.5  # along a ray
 _CORE = 0.9  # of the half axes: farther out is the rounded rim, and osteophytes
@@ -105,26 +102,13 @@ class BodyFrame:
     half_mm: Floats | None
     complete: bool
 
-
-def body_centre(mask: Volume) -> Floats:
-    """Return the middle of a body, RAS mm: where its mask (non-zero inside) is thickest in front.
-
-    Facets of worn spines may be thicker than a collapsed body, but lie in the hind half.
-    """
-    spacing = mask.spacing[::-1]
-    depth = ndimage.distance_transform_edt(np.pad(mask.array != 0, 1), sampling=spacing)
-    depth = depth[1:-1, 1:-1, 1:-1]
-    inside = np.argwhere(depth > 0)
-    ahead = mask.ijk_to_ras(inside[:, ::-1])[:, 1]
-    low, high = np.percentile(ahead, [1, 99])
-    front = np.zeros_like(depth)
-    there = tuple(inside[ahead > low + _HIND * (high - low)].T)
-    front[there] = depth[there]
-    whole = high - low > _WITH_ARCH_MM and front.max() > _LEAST_FRONT * depth.max()
-    seen = front if whole else depth
-    pieces, _ = ndimage.label(depth > 0.7 * seen.max())
-    core = pieces == pieces[np.unravel_index(int(seen.argmax()), depth.shape)]
-    return np.asarray(mask.ijk_to_ras(np.argwhere(core & (seen > 0))[:, ::-1]).mean(axis=0))
+    @property
+    def standing(self) -> Floats:
+        """`axes`, or without an arch those that stand on the upper endplate and face ahead."""
+        if self.axes is not None:
+            return self.axes
+        assert self.upper is not None
+        return axes_with_up(self.upper.normal, np.array([0.0, 1.0, 0.0]))
 
 
 def fit_bodies(segmentation: Volume) -> list[BodyFrame]:

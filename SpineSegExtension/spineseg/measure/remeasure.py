@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from spineseg import labels
-from spineseg.measure.endplates import body_centre
+from spineseg.measure.body_places import body_centre
 from spineseg.measure.heights import measure_vertebrae
 from spineseg.result import Vertebra
 from spineseg.volume import Volume

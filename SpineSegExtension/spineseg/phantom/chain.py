@@ -159,13 +159,9 @@ def _heights(size: Size, fracture: Fracture | None, rng: np.random.Generator) ->
     middle = (front + h) / 2
     front, middle, back = (v * rng.normal(1.0, 0.02) for v in (front, middle, h))
     if fracture is not None:
-        keep = 1.0 - fracture.loss
-        if fracture.kind == "wedge":
-            front, middle = front * keep, middle * (1 + keep) / 2
-        elif fracture.kind == "biconcave":
-            middle, front = middle * keep, front * (1 + keep) / 2 + 0.02 * h
-        else:
-            front, middle, back = front * keep, middle * keep, back * (keep + 0.04)
+        front, middle, back = (
+            v * kept for v, kept in zip((front, middle, back), fracture.kept, strict=True)
+        )
     return front, middle, back
 
 

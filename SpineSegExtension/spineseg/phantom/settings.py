@@ -29,6 +29,16 @@ class Fracture:
                 f"A height loss of {self.loss:g} is not possible.", "Give a fraction from 0 to 0.8."
             )
 
+    @property
+    def kept(self) -> tuple[float, float, float]:
+        """What is left of the height in front, in the middle and behind, shares."""
+        keep = 1.0 - self.loss
+        if self.kind == "wedge":
+            return keep, (1 + keep) / 2, 1.0
+        if self.kind == "biconcave":
+            return (1 + keep) / 2 + 0.02, keep, 1.0
+        return keep, keep, keep + 0.04
+
 
 @dataclass(frozen=True)
 class Mimic:

@@ -18,21 +18,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from ..evaluation.fracture_cases import cut_labels
 from ..evaluation.fracture_scenes import LEARNED, FractureScene, drawn_scan, fracture_scene
 from ..labels import USUAL_VERTEBRAE
 from ..volume import Volume
 
 __all__ = [
-    "MARGIN_MM",
-    "SPACING_MM",
-    "PoolItem",
-    "PoolVertebra",
-    "draw_patient",
-    "fill",
-    "load_item",
-    "paths",
-    "save_item",
-]
+    "MARGIN_MM", "SPACING_MM", "PoolItem", "PoolVertebra", "draw_patient", "fill", "load_item",
+    "paths", "save_item",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 
@@ -90,7 +84,7 @@ def vertebrae_of(scene: FractureScene, labels: Volume, bodies: Volume) -> tuple[
     """Return the vertebrae of a label map (k, j, i) whose body is in view, from the top."""
     found = []
     array = labels.array
-    edge = {int(v) for end in (0, -1) for v in np.unique(array[end])}
+    edge = cut_labels(labels)
     boxes = ndimage.find_objects(array)
     for level in USUAL_VERTEBRAE:
         box = boxes[level.verse - 1] if level.verse <= len(boxes) else None

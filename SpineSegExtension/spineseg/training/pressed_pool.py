@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..evaluation.fracture_cases import cut_labels
 from ..evaluation.pressed import PressedScene, pressed_cases
 from ..labels import display_name, is_vertebra
-from ..measure.endplates import BodyFrame, axes_with_up, fit_bodies
+from ..measure.endplates import BodyFrame, fit_bodies
 from ..phantom.morphometry import SIZES
 from ..volume import Volume
 from .fracture_pool import MARGIN_MM, SPACING_MM, PoolItem, PoolVertebra, save_item
@@ -63,7 +64,7 @@ def pressed_item(scene: PressedScene, scan: Volume, labels: Volume) -> PoolItem:
     bodies = np.zeros(labels.shape, dtype=np.uint8)
     for frame in frames:
         bodies[_body_of(labels, frame)] = 1
-    edge = {int(v) for end in (0, -1) for v in np.unique(labels.array[end])}
+    edge = cut_labels(labels)
     vertebrae = []
     for frame in frames:
         if not is_vertebra(frame.label) or frame.name not in SIZES or frame.name[0] == "C":
@@ -85,11 +86,7 @@ def pressed_item(scene: PressedScene, scan: Volume, labels: Volume) -> PoolItem:
 def _body_of(labels: Volume, frame: BodyFrame) -> tuple[np.ndarray, ...]:
     """Return the voxels (k, j, i) of a vertebra's body: what lies in its measured box."""
     assert frame.half_mm is not None
-    assert frame.upper is not None
-    axes = frame.axes
-    if axes is None:
-        axes = axes_with_up(frame.upper.normal, np.array([0.0, 1.0, 0.0]))
     own = np.argwhere(labels.array == frame.label)
-    away = (labels.ijk_to_ras(own[:, ::-1]) - frame.centre) @ axes
+    away = (labels.ijk_to_ras(own[:, ::-1]) - frame.centre) @ frame.standing
     inside = (np.abs(away[:, :2]) <= _LARGER * frame.half_mm[:2]).all(axis=1)
     return tuple(own[inside].T)
