@@ -14,7 +14,10 @@ from spineseg.errors import InputError
 
 REAL = ("real-scans", "hold-out")
 TRAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "vertebra-unet": ("spineseg.training.vertebra", ("from-corrections", *REAL)),
+    "vertebra-unet": (
+        "spineseg.training.vertebra",
+        ("stage", "start", "rate", "from-corrections", *REAL),
+    ),
     "click": (
         "spineseg.training.click",
         ("preset", "augment", "target", "from-corrections", "start", "rate", *REAL),
@@ -88,7 +91,11 @@ def train_command(
         typer.Option(help="click, paper: centrum (default), body or vertebra."),
     ] = None,
     stage: Annotated[
-        str | None, typer.Option(help="cascade: semantic, instance or both (default).")
+        str | None,
+        typer.Option(
+            help="cascade: semantic, instance or both (default); vertebra-unet: coarse or fine,"
+            " else both."
+        ),
     ] = None,
     mr: Annotated[
         Path | None, typer.Option(help="cyclegan: folder of MR, instead of the data folder's.")
@@ -112,8 +119,8 @@ def train_command(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="click, fracture-voxels: folder of models to go on from; cobb-…: with"
-            " cobb-landmarks, to begin from."
+            help="click, vertebra-unet, fracture-voxels: folder of models to go on from; cobb-…:"
+            " with cobb-landmarks, to begin from."
         ),
     ] = None,
     blend: Annotated[
@@ -122,7 +129,9 @@ def train_command(
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.0, help="click, cobb-…: peak learning rate, 0.002 by default."),
+        typer.Option(
+            min=0.0, help="click, vertebra-unet, cobb-…: peak learning rate, 0.002 by default."
+        ),
     ] = None,
     variant: Annotated[
         str | None, typer.Option(help="fracture-voxels: 3d (default), 5slices or 1slice.")

@@ -28,7 +28,7 @@ from .datasets import Case, find_cases
 from .fracture_scenes import random_fracture
 from .truth import read_scan, read_truth
 
-__all__ = ["PressedScene", "press_vertebrae", "pressed_cases"]
+__all__ = ["PressedScene", "press_some", "press_vertebrae", "pressed_cases"]
 
 Floats = NDArray[np.float64]
 
@@ -91,20 +91,40 @@ def pressed_cases(
             continue
         labels = read_truth(case, read_scan(case)).labels
         assert labels is not None
-        names = [f.name for f in fit_bodies(labels) if f.name in _GRADED and _fits(f)]
+        names = _pressable(labels)
         for n in range(count):
             rng = np.random.default_rng([n, *case.name.encode()])
-            some = [name for name in names if n and rng.random() < _SHARE]
-            if n and names and not some:
-                some = [str(rng.choice(names))]
-            fractures = [random_fracture(name, rng) for name in some]
-            rest = [name for name in names if n and name not in some and rng.random() < mild]
-            fractures += [Fracture(name, "crush", float(rng.uniform(0.02, 0.12))) for name in rest]
+            fractures = _chosen(names, rng, _SHARE, mild) if n else []
             scene = PressedScene(f"{case.name}-pressed{n}", n, tuple(fractures))
             found.append((scene, partial(_read, case, fractures)))
     if not found:
         raise InputError(f"There is no labelled scan in {folder}.", "See docs/datasets.md.")
     return found
+
+
+def press_some(
+    scan: Volume, labels: Volume, seed: int, share: float = _SHARE
+) -> tuple[Volume, Volume]:
+    """Return a scan and its label map (as `press_vertebrae`) with a share of them pressed."""
+    rng = np.random.default_rng([seed, 17])
+    return press_vertebrae(scan, labels, _chosen(_pressable(labels), rng, share, 0.0))
+
+
+def _pressable(labels: Volume) -> list[str]:
+    """Return the levels that are graded and whose bodies are known well enough."""
+    return [f.name for f in fit_bodies(labels) if f.name in _GRADED and _fits(f)]
+
+
+def _chosen(
+    names: Sequence[str], rng: np.random.Generator, share: float, mild: float
+) -> list[Fracture]:
+    """Return fractures of a share of the levels, of one at least, and of others mild dents."""
+    some = [name for name in names if rng.random() < share]
+    if names and not some:
+        some = [str(rng.choice(names))]
+    fractures = [random_fracture(name, rng) for name in some]
+    rest = [name for name in names if name not in some and rng.random() < mild]
+    return fractures + [Fracture(name, "crush", float(rng.uniform(0.02, 0.12))) for name in rest]
 
 
 def _read(case: Case, fractures: Sequence[Fracture]) -> tuple[Volume, Volume]:

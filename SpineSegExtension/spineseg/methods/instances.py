@@ -53,7 +53,8 @@ class Instance:
     down : (3,) float64
         Unit vector along the spine to the feet, RAS.
     slip : str
-        "joined" or "parted" where `spineseg.methods.mending` made it of two or of half a block.
+        "joined" or "parted" where `spineseg.methods.mending` made it of two or of half a block,
+        "told apart" where a closer look saw two (`spineseg.methods.look_apart`).
     """
 
     centroid: Floats

@@ -23,7 +23,7 @@ from spineseg.methods.to_scan import FineMaps
 from spineseg.progress import Progress
 from spineseg.volume import Volume
 
-__all__ = ["look_at_all"]
+__all__ = ["look_at_all", "placed"]
 
 Bytes = NDArray[np.uint8]
 
@@ -100,7 +100,7 @@ class _Neighbours:
     def __call__(self, grid: Grid) -> NDArray[np.bool_]:
         place = grid.ras_to_ijk(self._taken.ijk_to_ras(np.zeros((1, 3))))[0]
         start = np.rint(place[::-1]).astype(int)
-        return _placed(self._taken.array, start, np.array(grid.shape)) > 0
+        return placed(self._taken.array, start, np.array(grid.shape)) > 0
 
 
 def _start(instances: Volume, one: OneVertebra) -> NDArray[np.int64]:
@@ -151,7 +151,7 @@ def _lay(
     body = np.where(maps.classes.array[there] == FineClass.BODY, fine, 0)
     if same:
         fine, body = (
-            (1 - _SHARE) * a + _SHARE * _placed(b.array, start - lo, hi - lo)
+            (1 - _SHARE) * a + _SHARE * placed(b.array, start - lo, hi - lo)
             for a, b in ((fine, one.probability), (body, one.body))
         )
     bone, front, owner = (result[there] for result in results)
@@ -164,12 +164,12 @@ def _lay(
 
 def _is_same(instances: Volume, number: int, one: OneVertebra, start: NDArray[np.int64]) -> bool:
     shape = np.array(instances.shape)
-    seen = _placed(one.probability.array, start, shape) >= _HALF
+    seen = placed(one.probability.array, start, shape) >= _HALF
     own = instances.array == number
     return bool((seen & own).sum() > _SAME * max(1, min(seen.sum(), own.sum())))
 
 
-def _placed(window: Bytes, start: NDArray[np.int64], shape: NDArray[np.int64]) -> Bytes:
+def placed(window: Bytes, start: NDArray[np.int64], shape: NDArray[np.int64]) -> Bytes:
     """Return an array of ``shape`` that holds a window from ``start`` on (both k, j, i)."""
     out = np.zeros(tuple(int(n) for n in shape), dtype=np.uint8)
     lo, hi = np.maximum(start, 0), np.minimum(start + window.shape, shape)

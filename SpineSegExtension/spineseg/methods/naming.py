@@ -225,7 +225,7 @@ def scan_remarks(vertebrae: Sequence[Vertebra], found: Sequence[Instance]) -> li
 
 
 def _mended(vertebrae: Sequence[Vertebra], found: Sequence[Instance]) -> list[str]:
-    """Say which vertebrae `mending` made of what was seen."""
+    """Say which vertebrae `mending` and `look_apart` made of what was seen."""
     names = [display_name(v.label) for v in vertebrae]
     joined = [name for name, one in zip(names, found, strict=True) if one.slip == "joined"]
     parted = [n for n, one in enumerate(found) if one.slip == "parted"]
@@ -233,6 +233,12 @@ def _mended(vertebrae: Sequence[Vertebra], found: Sequence[Instance]) -> list[st
         f"{names[n]} and {names[n + 1]} were seen as one, fused or not told apart: they were"
         " parted halfway."
         for n in parted[::2]
+    ]
+    apart = [n for n, one in enumerate(found) if one.slip == "told apart"]
+    remarks += [
+        f"{names[n]} and {names[n + 1]} were seen as one until they were looked at again:"
+        " check them."
+        for n in apart[::2]
     ]
     remarks += [f"{name} was seen as two halves, which were joined." for name in joined]
     return remarks

@@ -166,6 +166,7 @@ def run(
     """
     from spineseg.methods.atlas import one_atlas
     from spineseg.methods.instances import split_vertebrae
+    from spineseg.methods.look_apart import look_apart
     from spineseg.methods.mending import mend_slips
     from spineseg.methods.sacral import without_sacral, without_scraps
 
@@ -190,6 +191,8 @@ def run(
         instances, found = mend_slips(instances, found, maps.classes)
         if not found:
             return log.nothing(volume)
+        if looker is not None:
+            instances, found = look_apart(maps.classes, instances, found, looker)
         vertebrae, remarks = name_vertebrae(maps.classes, instances, found, regions)
         log.warnings += remarks
     if looker is None and settings.look:

@@ -47,6 +47,7 @@ def current_commit() -> str:
 def command_of(settings: TrainSettings, data: bool, method: str = "vertebra-unet") -> str:
     """The command line that repeats a training."""
     text = f"torchrun --nproc-per-node 2 -m spineseg train {method} --hours {settings.hours:g}"
+    text += f" --stage {settings.stages[0]}" if len(settings.stages) == 1 else ""
     text += " --data DATA" if data else ""
     text += " --real-scans" if settings.real_images else ""
     text += " --from-corrections CASES" if settings.corrections is not None else ""

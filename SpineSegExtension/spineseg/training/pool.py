@@ -26,6 +26,9 @@ Array = npt.NDArray[Any]
 #: Order of the arrays in an item's file.
 LAYERS = ("tissue", "ids", "depth", "overlay")
 FINE_MM, COARSE_MM = 1.5, 4.0
+#: How often bone is so brittle that fractures lie side by side, and what share is broken then: a
+#: crushed vertebra between others is the one that a network joins with its neighbour.
+BRITTLE_OFTEN, BRITTLE_SHARE = 0.4, 0.4
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,16 @@ class Item:
 
 
 def random_settings(rng: np.random.Generator) -> PhantomSettings:
-    """A patient at random: a third has something wrong with a vertebra."""
+    """A patient at random: half have something wrong with a vertebra, many of them with several."""
     names = [level.name for level in VERTEBRAE if level.name not in ("T13", "L6")]
     pick = [str(n) for n in rng.choice(names[2:], size=4, replace=False)]
+    broken = pick[: int(rng.choice([0, 1, 2], p=[0.6, 0.25, 0.15]))]
+    if rng.random() < BRITTLE_OFTEN:
+        low = names[names.index("T4") :]
+        broken += [n for n in low if n not in pick and rng.random() < BRITTLE_SHARE]
     fractures: list[Fracture] = []
     lesions: list[Lesion] = []
-    for name in pick[: int(rng.choice([0, 1, 2], p=[0.6, 0.25, 0.15]))]:
+    for name in broken:
         kind = str(rng.choice(["wedge", "biconcave", "crush"]))
         fractures.append(Fracture(name, kind, float(rng.uniform(0.15, 0.6))))
     for name in pick[2 : 2 + int(rng.choice([0, 1, 2], p=[0.6, 0.2, 0.2]))]:

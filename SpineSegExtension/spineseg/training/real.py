@@ -8,7 +8,7 @@ voxels.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from ..errors import InputError
+from ..evaluation.pressed import press_some
 from ..io.images import read_volume
 from ..labels import SubRegion
 from ..phantom.canvas import DEPTH_UNIT
@@ -27,6 +28,7 @@ from .pool import FINE_MM, Item, save_item
 Array = npt.NDArray[Any]
 #: Working resolution of a label map before it is turned.
 WORK_MM = 1.0
+_PRESSED = 0.4  # of a scan's vertebrae, where some are
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class LabelSource:
     numbering : "verse", "c1-is-24" (24 = C1 … 1 = L5) or "totalsegmentator"
     subregions, image : files on the same grid, when there are any
     name : of its windows in the pool; by default the beginning of the label map's own
+    press : 1 and more press some of its vertebrae together, others with every number; 0 leaves it
+        as it is. It needs an image.
     """
 
     labels: Path
@@ -46,6 +50,21 @@ class LabelSource:
     subregions: Path | None = None
     image: Path | None = None
     name: str = ""
+    press: int = 0
+
+
+def pressed(source: LabelSource, times: int) -> list[LabelSource]:
+    """Return a labelled scan so often, each time with other vertebrae to be pressed together.
+
+    None where the source has no image: what is rendered has drawn fractures beside it.
+    """
+    if source.image is None:
+        return []
+    name = source.name or source.labels.name.split(".")[0]
+    return [
+        replace(source, subregions=None, name=f"{name}-pressed{n}", press=n)
+        for n in range(1, times + 1)
+    ]
 
 
 def known_sources(data: Path, images: bool, leave_out: tuple[str, ...] = ()) -> list[LabelSource]:
@@ -140,14 +159,18 @@ def load_source(source: LabelSource) -> Working:
         image = read_volume(source.image).resampled_like(ids, order=1, fill=-1024).array
     if source.subregions is not None:
         parts = read_volume(source.subregions).resampled_like(ids, order=0).array.astype(np.uint8)
-    soft = ndimage.gaussian_filter((ids.array > 0).astype(np.float32), 0.8)
-    inside = soft > 0.5
-    depth = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
     centres = {}
     for label, box in enumerate(ndimage.find_objects(ids.array), start=1):
         if box is not None:
             start = np.array([s.start for s in box])
             centres[label] = body_centre(ids.array[box] == label) + start
+    if source.press and image is not None:
+        # The centres stay: bodies are pressed towards them, and then no longer the thickest parts.
+        scan, ids = press_some(ids.like(image), ids, source.press, _PRESSED)
+        image = scan.array
+    soft = ndimage.gaussian_filter((ids.array > 0).astype(np.float32), 0.8)
+    inside = soft > 0.5
+    depth = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
     return Working(ids.array, depth.astype(np.float32) * WORK_MM, parts, image, centres)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import InputError
 from ..methods.classes import CoarseClass, FineClass
 from ..progress import Progress
+from ..weights import load_state
 from .pool import COARSE_MM, FINE_MM, Item, fill, is_drawn, item_paths, load_item
 
 STAGES = ("coarse", "fine")
@@ -26,6 +27,7 @@ SPACING = {"coarse": COARSE_MM, "fine": FINE_MM}
 CLASSES = {"coarse": len(CoarseClass), "fine": len(FineClass)}
 PATCH = {"coarse": (64, 48, 48), "fine": (64, 64, 64)}
 SCAN_WINDOWS = 40  # of each labelled scan
+PRESSED_TIMES, PRESSED_WINDOWS = 4, 16  # with vertebrae pressed together, and windows of each
 OUTPUTS = {"coarse": len(CoarseClass), "fine": len(FineClass) + 3}
 
 
@@ -45,7 +47,7 @@ class TrainSettings:
         shapes of its label maps; they are then no longer fit to test on
     hold_out : beginnings of the names of real label maps to leave out, to test on
     corrections : folder of corrected cases to learn from too (``spineseg.training.corrections``)
-    start : folder of models with the network itself, to go on from (``vertebra-one`` only)
+    start : folder of models with the network itself, to go on from
     device : None chooses
     """
 
@@ -150,6 +152,8 @@ def train_stage(
     rank, _ = world()
     torch.manual_seed(settings.seed)
     network = ResidualUNet(2, OUTPUTS[kind], WIDTHS[kind])
+    if settings.start is not None:
+        network.load_state_dict(load_state(f"vertebra-{kind}", settings.start))
     sampler = Sampler(pool, kind, settings, rank)
     loop = LoopSettings(
         hours=settings.hours, batch=settings.batch, rate=settings.rate, seed=settings.seed
@@ -170,13 +174,18 @@ def fill_pool(pool: Path, kind: str, settings: TrainSettings, progress: Progress
 
 
 def fill_real(pool: Path, data: Path, settings: TrainSettings, progress: Progress) -> None:
-    """Add turned windows of real label maps to a fine pool, and of labelled scans if wanted."""
-    from .real import add_real, known_sources
+    """Add turned windows of real label maps to a fine pool, and of labelled scans if wanted.
+
+    Scans are added with vertebrae pressed together, too: none has a fracture of its own.
+    """
+    from .real import add_real, known_sources, pressed
 
     for source in known_sources(data, settings.real_images, settings.hold_out):
         # A scan can't be rendered anew: more windows of it are worth their room.
         for name in add_real(pool, [source], 20 if source.image is None else SCAN_WINDOWS):
             progress("real label maps", 0.1, name)
+        for name in add_real(pool, pressed(source, PRESSED_TIMES), PRESSED_WINDOWS):
+            progress("pressed scans", 0.1, name)
 
 
 def fill_corrections(pool: Path, folder: Path, settings: TrainSettings, progress: Progress) -> None:
@@ -195,6 +204,12 @@ def chosen_settings(options: TrainSettings | Mapping[str, Any]) -> tuple[TrainSe
         return options, Path("training"), True
     known = {f.name for f in fields(TrainSettings)}
     chosen = {k: v for k, v in options.items() if k in known and v is not None}
+    if options.get("stage") is not None:
+        if options["stage"] not in STAGES:
+            raise InputError(
+                f"There is no stage “{options['stage']}” here.", "Choose coarse or fine."
+            )
+        chosen["stages"] = (options["stage"],)
     return TrainSettings(**chosen), Path(options["output"]), bool(options.get("resume", False))
 
 
