@@ -164,3 +164,22 @@ def test_a_collapsed_body_is_found_before_thick_facets() -> None:
     assert 18 <= k <= 22
     alone = Volume(array[:, 40:64], np.eye(4))
     assert body_centre(alone) == pytest.approx([24.5, 11.5, 20.0], abs=2.0)
+
+
+def test_a_mask_cut_askew_is_not_measured(measured: Measured) -> None:
+    _, labels, bodies = measured
+    body = bodies["L2"]
+    assert body.axes is not None
+    assert body.half_mm is not None
+    kji = np.argwhere(labels.array == by_name("L2").verse)
+    away = (labels.ijk_to_ras(kji[:, ::-1]) - body.centre) @ body.axes
+    # What a mask of a neighbour took from its front above and below, and from its back.
+    gone = (np.abs(away[:, 2]) > 0.5 * body.half_mm[2]) & (
+        np.abs(away[:, 1]) > 0.45 * body.half_mm[1]
+    )
+    askew = labels.array.copy()
+    askew[tuple(kji[gone].T)] = 0
+    found = {one.name: one for one in measure_bodies(labels.like(askew))}
+    assert found["L2"].points is None
+    assert found["L2"].problem == "its heights are not plausible"
+    assert found["L4"].problem == ""

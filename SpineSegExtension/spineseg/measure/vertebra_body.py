@@ -48,6 +48,7 @@ _DEGREE = 2
 _DEEP_MM = 1.0  # farther from the smooth endplate a column shows a node or a spur
 _LEAST = 12  # columns that an endplate's curve needs
 _HEIGHT_MM = (1.5, 45.0)
+_BULGE = 1.25  # times front or back: no body is so much higher in its middle, a mask cut askew is
 _WITHOUT = tuple(level.name for level in labels.VERTEBRAE[:2])
 
 
@@ -219,7 +220,9 @@ def _measured(frame: BodyFrame, field: MaskField, segmentation: Volume) -> Verte
     points = np.stack([plane for plane in planes if plane is not None])
     heights = np.linalg.norm(points[:, 0] - points[:, 1], axis=-1)
     upside = ((points[:, 0] - points[:, 1]) @ axes[:, 2]).min() <= 0
-    if upside or not _HEIGHT_MM[0] <= heights.min() <= heights.max() <= _HEIGHT_MM[1]:
+    front, middle, back = heights.mean(axis=0)
+    bulges = middle > _BULGE * max(front, back)
+    if upside or bulges or not _HEIGHT_MM[0] <= heights.min() <= heights.max() <= _HEIGHT_MM[1]:
         return replace(body, problem="its heights are not plausible")
     top, bottom, volume = _surfaces(field, centre, axes, half)
     return replace(
